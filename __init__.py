@@ -1,0 +1,3 @@
+"""Image to Mesh, a Blender extension: reference images in, a closed and textured mesh out."""
+
+from .blender_addon import register, unregister

@@ -1,0 +1,1 @@
+"""Geometry shared by the methods: cameras, meshes, grids. Imports nothing above it."""

@@ -1,0 +1,270 @@
+"""The fair hull: the smoothest surface inside the visual hull that still meets every silhouette.
+
+An exact hull of a few views is a sharpened version of the object: between the curves where the
+viewing rays graze the object it bulges out to ridges. Here its signed field ``u`` becomes an upper
+bound, silhouettes become lower bounds, and between both lies the field ``f`` of least bending:
+
+    minimise  1/2 sum |grad(laplacian f)|^2    subject to    lower <= f <= u.
+
+The energy is zero for every quadratic, so that balls, ellipsoids and cylinders cost nothing, whereas
+the thin-plate energy |laplacian f|^2 pulls a ball inwards between the bounds. The lower bound says
+that along every ray on a mask's contour ``f`` must reach ``u`` somewhere (there, the surface touches
+the ray and its tangent plane holds the ray), and along every ray inside a mask it must come inside.
+Where on the ray is not known: it is where the current ``f`` is largest, chosen anew as ``f`` goes.
+
+The obstacle problem is solved by the alternating direction method of multipliers (S. Boyd et al.,
+"Distributed Optimization and Statistical Learning via ADMM", 2011, section 5): the energy's step
+is diagonal in the cosine basis, the bounds' step is a clamp. Coarse grids start fine ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+import torch
+from skimage.measure import find_contours
+from torch import Tensor
+
+from .cameras import Cameras
+from .visual_hull import grid_points, signed_hull
+
+Bounds = tuple[np.ndarray, np.ndarray]
+_PENALTY = 1e-3
+_RELAXATION = 1.6
+_INSIDE = 0.5
+"""How deep, in cells, a ray inside a mask must come inside the surface."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One grid of the coarse-to-fine solve: how often the contacts are chosen, and steps each."""
+
+    resolution: int
+    rounds: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Silhouettes:
+    """What the views say: distance fields ``[V, S, S]`` in pixels and the cameras."""
+
+    distances: Tensor
+    cameras: Cameras
+
+    def hull(self, resolution: int) -> np.ndarray:
+        """The exact hull's field ``[R, R, R]`` in cells."""
+        points = grid_points(resolution, self.distances.device)
+        field = signed_hull(self.distances, self.cameras, points)
+        assert isinstance(field, Tensor)
+        return (field * resolution).cpu().numpy()
+
+
+def fair_hull(
+    silhouettes: Silhouettes,
+    resolution: int,
+    upper: Callable[[int], np.ndarray] | None = None,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> np.ndarray:
+    """Solve for the fair hull.
+
+    Args:
+        silhouettes: Views in the unit cube.
+        resolution: Cells along the cube.
+        upper: Gives the upper bound in cells for a resolution; the exact hull if None.
+        progress: Called with the share of the work done; may raise to stop.
+
+    Returns:
+        ``[R, R, R]`` float32 signed field in cells, positive inside, indexed ``[x, y, z]``.
+    """
+    bound = upper or silhouettes.hull
+    field, dual = None, None
+    levels = _levels(resolution)
+    work = np.cumsum([0.0] + [level.rounds * level.steps * level.resolution**3 for level in levels])
+    for index, level in enumerate(levels):
+        most = bound(level.resolution)
+        if field is None:
+            field, dual = most.copy(), np.zeros_like(most)
+        else:
+            field, dual = _prolonged(field, level.resolution), np.zeros_like(most)
+        contacts = Contacts(silhouettes, most)
+
+        def report(done: float, start: float = work[index], end: float = work[index + 1]) -> None:
+            progress((start + done * (end - start)) / work[-1])
+
+        field = _solve(level, field, dual, most, contacts, report)
+    assert field is not None
+    return field
+
+
+def _levels(resolution: int) -> list[Level]:
+    """Halve the grid down to about 24 cells; the coarser, the more steps."""
+    levels = [Level(resolution, 8, 20)]
+    while levels[0].resolution > 36:
+        half = (levels[0].resolution + 1) // 2
+        levels.insert(0, Level(half, 10, 15))
+    return levels
+
+
+def _prolonged(field: np.ndarray, resolution: int) -> np.ndarray:
+    """Trilinear refinement; values are in cells and grow with their number."""
+    finer = torch.nn.functional.interpolate(
+        torch.as_tensor(field)[None, None], size=(resolution,) * 3, mode="trilinear"
+    )[0, 0]
+    return finer.numpy() * (resolution / field.shape[0])
+
+
+def _solve(
+    level: Level,
+    field: np.ndarray,
+    dual: np.ndarray,
+    upper: np.ndarray,
+    contacts: Contacts,
+    progress: Callable[[float], None],
+) -> np.ndarray:
+    """ADMM on one grid; contacts move once a round."""
+    keep = _PENALTY / (_laplacian_eigenvalues(level.resolution) ** 3 + _PENALTY)
+    smooth = field
+    for turn in range(level.rounds):
+        lower = contacts.lower_bound(smooth, first=turn == 0)
+        for _ in range(level.steps):
+            bounded = np.minimum(np.maximum(smooth + dual, lower), upper)
+            mixed = _RELAXATION * bounded + (1 - _RELAXATION) * smooth
+            smooth = _filtered(mixed - dual, keep)
+            dual += smooth - mixed
+        progress((turn + 1) / level.rounds)
+    lower = contacts.lower_bound(smooth)
+    return np.minimum(np.maximum(smooth, lower), upper)
+
+
+def _laplacian_eigenvalues(resolution: int) -> np.ndarray:
+    """Of minus the seven-point Laplacian with mirrored ends, in the cosine basis, ``[R, R, R]``."""
+    along = (2 - 2 * np.cos(np.pi * np.arange(resolution) / resolution)).astype(np.float32)
+    return along[:, None, None] + along[None, :, None] + along[None, None, :]
+
+
+def _filtered(field: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Multiply the field's cosine coefficients."""
+    spectrum = scipy.fft.dctn(field, norm="ortho", workers=-1)
+    spectrum *= factors
+    return scipy.fft.idctn(spectrum, norm="ortho", workers=-1, overwrite_x=True)
+
+
+class Contacts:
+    """Rays on the masks' contours and inside them, and where the surface must reach them."""
+
+    def __init__(self, silhouettes: Silhouettes, upper: np.ndarray) -> None:
+        """Cast the rays through the grid of ``upper``, one about every cell."""
+        self.upper = upper
+        self.resolution = upper.shape[0]
+        device = silhouettes.distances.device
+        self.rims = [
+            _samples(*rays, self.resolution) for rays in _rays(silhouettes, self.resolution, True)
+        ]
+        self.insides = [
+            _samples(*rays, self.resolution) for rays in _rays(silhouettes, self.resolution, False)
+        ]
+        self.device = device
+        self.hull_on_rims = [sample_grid(torch.as_tensor(upper), points) for points in self.rims]
+        self.hull_inside = [sample_grid(torch.as_tensor(upper), points) for points in self.insides]
+
+    def lower_bound(self, field: np.ndarray, first: bool = False) -> np.ndarray:
+        """``[R, R, R]`` bound for the current field; -inf where it is free.
+
+        Args:
+            field: The current solution.
+            first: Take the middle of each grazing segment, for want of a solution.
+        """
+        values = torch.as_tensor(field)
+        lower = np.full(field.size, -np.inf, np.float32)
+        for points, hull in zip(self.insides, self.hull_inside, strict=True):
+            chosen = _deepest(sample_grid(values, points), hull > 0, hull)
+            cells = _cells_around(points, chosen, self.resolution)
+            lower[cells] = np.minimum(self.upper.ravel()[cells], _INSIDE)
+        for points, hull in zip(self.rims, self.hull_on_rims, strict=True):
+            grazing = hull > -0.75
+            along = _centredness(grazing) if first else sample_grid(values, points)
+            chosen = _deepest(along, grazing, hull)
+            cells = _cells_around(points, chosen, self.resolution)
+            lower[cells] = self.upper.ravel()[cells]
+        return lower.reshape(field.shape)
+
+
+def _rays(silhouettes: Silhouettes, resolution: int, rim: bool) -> list[tuple[Tensor, Tensor]]:
+    """Origins and directions for each view, through its contour or through its inside."""
+    cameras, rays = silhouettes.cameras, []
+    for view, distance in enumerate(silhouettes.distances.cpu().numpy()):
+        pitch = pixels_per_cell(cameras, view, resolution)
+        pixels = _contour(distance, pitch) if rim else _interior(distance, pitch)
+        if len(pixels):
+            at = torch.as_tensor(pixels, dtype=torch.float32, device=silhouettes.distances.device)
+            index = torch.full((len(at),), view, device=at.device)
+            rays.append(tuple(part.cpu() for part in cameras.rays(index, at)))
+    return rays
+
+
+def pixels_per_cell(cameras: Cameras, view: int, resolution: int) -> float:
+    """How many pixels one cell at the cube's centre covers in a view."""
+    focal = float(cameras.intrinsics[view, :2, :2].det().abs().sqrt())
+    depth = 1.0 if bool(cameras.orthographic[view]) else float(cameras.world_to_camera[view, 2, 3])
+    return focal / (depth * resolution)
+
+
+def _contour(distance: np.ndarray, pitch: float) -> np.ndarray:
+    """Points ``[N, 2]`` on the zero line of a distance field, about one every ``pitch`` pixels."""
+    step = max(1, round(pitch))
+    lines = find_contours(distance, 0.0)
+    return np.concatenate([line[::step, ::-1] + 0.5 for line in lines] or [np.zeros((0, 2))])
+
+
+def _interior(distance: np.ndarray, pitch: float) -> np.ndarray:
+    """Points ``[N, 2]`` on a lattice inside the mask."""
+    step = max(1, round(1.5 * pitch))
+    rows, columns = np.nonzero(distance[step // 2 :: step, step // 2 :: step] > 0)
+    return np.stack([columns, rows], axis=1) * step + step // 2 + 0.5
+
+
+def _samples(origins: Tensor, directions: Tensor, resolution: int) -> Tensor:
+    """Points ``[N, M, 3]`` along rays where they cross the unit cube, a cell or less apart."""
+    along = directions / directions.norm(dim=1, keepdim=True)
+    inverse = 1 / torch.where(along.abs() < 1e-9, torch.full_like(along, 1e-9), along)
+    one, other = (-0.5 - origins) * inverse, (0.5 - origins) * inverse
+    near = torch.minimum(one, other).amax(dim=1)
+    length = (torch.maximum(one, other).amin(dim=1) - near).clamp(min=0)
+    share = (torch.arange(int(1.75 * resolution)) + 0.5) / int(1.75 * resolution)
+    distance = near[:, None] + length[:, None] * share
+    return origins[:, None] + distance[..., None] * along[:, None]
+
+
+def sample_grid(grid: Tensor, points: Tensor) -> Tensor:
+    """Trilinear values ``[...]`` of a grid ``[R, R, R]`` over the unit cube at ``[..., 3]``."""
+    lookup = 2 * points.flip(-1).reshape(1, 1, 1, -1, 3)
+    values = torch.nn.functional.grid_sample(
+        grid[None, None], lookup, padding_mode="border", align_corners=False
+    )
+    return values.reshape(points.shape[:-1])
+
+
+def _centredness(grazing: Tensor) -> Tensor:
+    """Largest in the middle of each ray's grazing samples, ``[N, M]``."""
+    position = torch.arange(grazing.shape[1], dtype=torch.float32)
+    middle = (grazing * position).sum(dim=1) / grazing.sum(dim=1).clamp(min=1)
+    return -(position - middle[:, None]).abs()
+
+
+def _deepest(values: Tensor, allowed: Tensor, fallback: Tensor) -> Tensor:
+    """Index ``[N]`` of each ray's largest value where allowed; of the fallback if nowhere."""
+    inside = torch.where(allowed, values, torch.full_like(values, -torch.inf)).argmax(dim=1)
+    return torch.where(allowed.any(dim=1), inside, fallback.argmax(dim=1))
+
+
+def _cells_around(points: Tensor, chosen: Tensor, resolution: int) -> np.ndarray:
+    """Flat indices of the eight cells around each ray's chosen sample."""
+    at = (points[torch.arange(len(points)), chosen] + 0.5) * resolution - 0.5
+    steps = torch.tensor([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    cells = (at.floor().long()[:, None] + steps).clamp(0, resolution - 1)
+    return torch.unique(
+        (cells[..., 0] * resolution + cells[..., 1]) * resolution + cells[..., 2]
+    ).numpy()

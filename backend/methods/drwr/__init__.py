@@ -1,0 +1,58 @@
+"""DRWR: a point cloud pulled into silhouettes and pushed apart, then closed to a surface.
+
+Z. Han, C. Chen, Y.-S. Liu, M. Zwicker, "DRWR: A Differentiable Renderer without Rendering for
+Unsupervised 3D Structure Learning from Silhouette Images", ICML 2020, and N. Zubic, P. Lio, "An
+Effective Loss Function for Generating 3D Models from Single 2D Image without Rendering", 2021,
+which is the same loss in other letters. The papers train a network on many objects; here the
+points of one object are fitted to its own silhouettes, without weights.
+
+Good for free topology from a few masks. With known cameras the silhouettes' whole content is their
+visual hull, which is faster and smoother: this method is for comparing, and for what builds on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..interface import MethodSpec, param
+
+
+@dataclass(frozen=True)
+class Params:
+    """Parameters of DRWR."""
+
+    points: int = param(8000, "Number of points.", minimum=100, maximum=200_000)
+    steps: int = param(160, "Optimisation steps.", minimum=1, maximum=100_000)
+    resolution: int = param(
+        128, "Grid cells along the cube in which the surface is found.", minimum=16, maximum=384
+    )
+    loss: str = param(
+        "recommended",
+        "recommended holds the points in the silhouettes; paper and released are the published "
+        "forms, which do not when one object is fitted alone.",
+        choices=("recommended", "released", "paper"),
+    )
+    pull: float = param(
+        1.0, "Multiplies the pull of the silhouettes on stray points.", minimum=0.0, maximum=1000.0
+    )
+    push: float = param(
+        1.0, "Multiplies the push of the points on one another.", minimum=0.0, maximum=1000.0
+    )
+
+
+SPEC = MethodSpec(
+    name="drwr",
+    label="DRWR",
+    summary="Silhouettes with cameras; a point cloud of free topology, closed to a surface.",
+    citation="Z. Han et al., DRWR: A Differentiable Renderer without Rendering, ICML 2020",
+    minimum_views=2,
+    needs_cameras=True,
+    needs_checkpoint=False,
+    params=Params,
+    presets={
+        "draft": {"points": 4000, "steps": 80, "resolution": 80},
+        "standard": {},
+        "high": {"points": 32_000, "steps": 300, "resolution": 192},
+    },
+    image_size={"draft": 128, "standard": 256, "high": 512},
+)

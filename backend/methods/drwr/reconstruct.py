@@ -1,0 +1,172 @@
+"""Fits a point cloud to one object's silhouettes and closes it to a surface."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.ndimage import binary_fill_holes
+from torch import Tensor
+
+from ...errors import ReconstructionError
+from ...geometry.cameras import Cameras
+from ...geometry.isosurface import extract
+from ...geometry.mesh import Mesh
+from ...geometry.mesh_repair import keep_solid_parts
+from ...geometry.point_cloud import points_to_density
+from ...geometry.visual_hull import grid_points, signed_hull, silhouette_distances
+from ...views import Views
+from ..interface import Report
+from . import Params
+from .losses import LossTerms, SilhouetteTargets, default_terms, drwr_loss, silhouette_targets
+from .model import PointCloud
+
+LEARNING_RATE = 3e-3
+"""Of Adam, in cubes; it falls to a tenth, so that the points come to rest."""
+
+WIDE_START = 3.0
+"""The repulsion first reaches this many times as far: it evens out the cloud as a whole."""
+
+SURFACE_SHARE = 0.2
+"""The surface is where the density falls below this share of its median inside."""
+
+SMOOTHING = 1.2
+"""Least width of a point's Gaussian in the surface's cells."""
+
+CROWDING = 0.9
+"""Least width in mean distances between points; with less, chance gaps become holes."""
+
+START_RESOLUTION = 64
+REPORT_EVERY = 5
+
+
+def load(checkpoint: str | None, params: Params, device: str, seed: int) -> DrwrReconstructor:
+    """Make the method ready; it has no weights, so ``checkpoint`` is not looked at."""
+    return DrwrReconstructor(params, torch.device(device), seed)
+
+
+class DrwrReconstructor:
+    """DRWR's loss, minimised over the points of one object."""
+
+    def __init__(self, params: Params, device: torch.device, seed: int) -> None:
+        self.params = params
+        self.device = device
+        self.seed = seed
+
+    def reconstruct(self, views: Views, report: Report) -> Mesh:
+        """Return a closed mesh in the unit cube of ``views``.
+
+        Raises:
+            InputError: A view's mask is empty.
+            ReconstructionError: The silhouettes have nothing in common, or no surface is left.
+            Cancelled: By ``report``.
+        """
+        report(0.0, "carving the hull")
+        cameras = Cameras.stack(views.cameras, self.device)
+        distances = silhouette_distances(views, self.device)
+        inside = _hull_cells(distances, cameras)
+        points = self._fit(views, cameras, self._start(inside), report)
+        report(0.85, "closing the surface")
+        resolution = self.params.resolution
+        room = len(inside) * (resolution / START_RESOLUTION) ** 3 / len(points)
+        smoothing = max(SMOOTHING, CROWDING * room ** (1 / 3))
+        return surface(points, distances, cameras, resolution, smoothing)
+
+    def _start(self, inside: Tensor) -> Tensor:
+        """Random points ``[N, 3]`` in the cells with centres ``inside``."""
+        random, count = torch.Generator().manual_seed(self.seed), self.params.points
+        chosen = torch.randint(len(inside), (count,), generator=random)
+        jitter = torch.rand((count, 3), generator=random) - 0.5
+        return inside[chosen.to(self.device)] + jitter.to(self.device) / START_RESOLUTION
+
+    def _fit(self, views: Views, cameras: Cameras, start: Tensor, report: Report) -> Tensor:
+        """Minimise the loss over the positions ``[N, 3]``."""
+        targets, terms = self._objective(views)
+        cloud, steps = PointCloud(start), self.params.steps
+        optimizer = torch.optim.Adam(cloud.parameters(), lr=LEARNING_RATE)
+        for step in range(steps):
+            done = step / steps
+            if step % REPORT_EVERY == 0:
+                report(0.1 + 0.75 * done, "fitting points")
+            for group in optimizer.param_groups:
+                group["lr"] = LEARNING_RATE * 0.1**done
+            optimizer.zero_grad()
+            drwr_loss(targets, self._annealed(terms, done), *cloud(cameras)).backward()
+            optimizer.step()
+        return cloud.positions.detach()
+
+    def _objective(self, views: Views) -> tuple[SilhouetteTargets, LossTerms]:
+        params = self.params
+        targets = silhouette_targets(views.masks, views.known, params.loss, self.device)
+        terms = default_terms(targets, params.points)
+        terms = replace(terms, alpha=terms.alpha * params.pull, beta=terms.beta * params.push)
+        return targets, terms
+
+    def _annealed(self, terms: LossTerms, done: float) -> LossTerms:
+        """Let the recommended form's repulsion shrink to its width in the first half."""
+        if self.params.loss != "recommended":
+            return terms
+        return replace(terms, sigma=terms.sigma * WIDE_START ** max(0.0, 1 - 2 * done))
+
+
+def surface(
+    points: Tensor, distances: Tensor, cameras: Cameras, resolution: int, smoothing: float
+) -> Mesh:
+    """The closed surface of a cloud that fills an object, carved by its visual hull.
+
+    The cloud is no sample of the surface: points fill the volume, denser towards the rim. So it
+    becomes a density; inside is where that reaches a share of its median and the hull allows it.
+
+    Args:
+        points: ``[N, 3]``.
+        distances: ``[V, S, S]`` of ``silhouette_distances``.
+        cameras: V cameras.
+        resolution: Cells along each axis of the unit cube.
+        smoothing: Standard deviation in cells of the Gaussian that each point becomes.
+
+    Raises:
+        ReconstructionError: Nothing is left inside.
+    """
+    density = points_to_density(points, resolution, smoothing)
+    hull = _hull_near(density, distances, cameras)
+    occupied = (hull > 0) & (density > 0)
+    if not occupied.any():
+        raise ReconstructionError(
+            "no point of the fitted cloud lies inside all silhouettes; "
+            "with loss=recommended the points stay in them."
+        )
+    level = SURFACE_SHARE * float(np.median(density[occupied]))
+    # The logarithm of a Gaussian's flank is nearly straight: a length, as the hull is one.
+    field = smoothing * np.log(np.maximum(density, 1e-3 * level) / level)
+    field = np.minimum(field, hull)
+    cavities = binary_fill_holes(field > 0) & (field <= 0)
+    return keep_solid_parts(extract(np.where(cavities, smoothing, field)))
+
+
+def _hull_cells(distances: Tensor, cameras: Cameras) -> Tensor:
+    """Centres ``[M, 3]`` of the coarse cells inside the visual hull."""
+    centres = grid_points(START_RESOLUTION, distances.device).reshape(-1, 3)
+    inside = centres[_hull(distances, cameras, centres) > 0]
+    if len(inside) == 0:
+        raise ReconstructionError(
+            "no point lies inside all silhouettes; check that the cameras fit the pictures."
+        )
+    return inside
+
+
+def _hull_near(density: np.ndarray, distances: Tensor, cameras: Cameras) -> np.ndarray:
+    """Signed hull in cells where there is any density worth the name, elsewhere -1."""
+    hull = np.full(density.shape, -1.0, np.float32)
+    near = density > 1e-3 * density.max()
+    centres = grid_points(len(density), distances.device)
+    centres = centres[torch.as_tensor(near, device=distances.device)]
+    hull[near] = _hull(distances, cameras, centres).cpu().numpy() * len(density)
+    return hull
+
+
+def _hull(distances: Tensor, cameras: Cameras, points: Tensor) -> Tensor:
+    """Signed distance ``[N]`` to the visual hull, positive inside."""
+    hull = signed_hull(distances, cameras, points)
+    assert isinstance(hull, Tensor)
+    return hull

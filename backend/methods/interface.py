@@ -1,0 +1,157 @@
+"""What every method offers: its description, its parameters and one call.
+
+Needs numpy at most, so that the panel can draw a method's parameters without torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..geometry.mesh import Mesh
+    from ..views import Views
+
+Quality = Literal["draft", "standard", "high"]
+QUALITIES: tuple[Quality, ...] = ("draft", "standard", "high")
+
+
+def param(
+    default: Any,
+    description: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A field of a method's ``Params``: one line here is the slider, the option and the JSON key.
+
+    Args:
+        default: Value used when neither the user nor the quality preset sets one.
+        description: One sentence; the panel's tooltip and the command line's help.
+        minimum: Smallest accepted number, inclusive.
+        maximum: Largest accepted number, inclusive.
+        choices: The accepted words of a text parameter.
+    """
+    metadata = {
+        "description": description,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+    }
+    return field(default=default, metadata=metadata)
+
+
+class Report(Protocol):
+    """Tells progress and asks whether to go on."""
+
+    def __call__(self, fraction: float, message: str, preview: Mesh | None = None) -> None:
+        """Report that ``fraction`` in [0, 1] of the method's work is done.
+
+        Args:
+            fraction: Share of the work that is done.
+            message: The stage's name, as the progress bar shows it.
+            preview: A mesh in the unit cube to look at meanwhile.
+
+        Raises:
+            Cancelled: The user no longer wants the result.
+        """
+        ...
+
+
+class Reconstructor(Protocol):
+    """A method that is loaded and ready on its device."""
+
+    def reconstruct(self, views: Views, report: Report) -> Mesh:
+        """Return a closed mesh in the unit cube of ``views``."""
+        ...
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method's front page: what the panel and ``methods`` show, and how its parameters are made.
+
+    Attributes:
+        name: Folder name below ``backend/methods`` and the word on the command line.
+        label: Name on the panel.
+        summary: One sentence: what it needs and what it gives.
+        citation: The paper.
+        minimum_views: Fewest views that it accepts.
+        needs_cameras: Whether every view must have a camera.
+        needs_checkpoint: Whether it needs trained weights.
+        params: Frozen dataclass whose fields are made by :func:`param`.
+        presets: Parameter values that each quality sets; a value given by the user wins.
+        image_size: Pixels along the side of the square working images, for each quality.
+    """
+
+    name: str
+    label: str
+    summary: str
+    citation: str
+    minimum_views: int
+    needs_cameras: bool
+    needs_checkpoint: bool
+    params: type
+    presets: Mapping[Quality, Mapping[str, Any]]
+    image_size: Mapping[Quality, int]
+
+    def make_params(self, quality: Quality, values: Mapping[str, Any]) -> Any:
+        """Build ``Params`` from defaults, the quality's preset and the user's values, in that order.
+
+        Text is converted to the field's type; ranges and choices are checked.
+
+        Raises:
+            InputError: Unknown parameter, unreadable value, or a value outside its range.
+        """
+        fields = {f.name: f for f in dataclasses.fields(self.params)}
+        chosen: dict[str, Any] = dict(self.presets.get(quality, {}))
+        for name, value in values.items():
+            if name not in fields:
+                raise InputError(
+                    f"{self.name} has no parameter '{name}'; it has: {', '.join(fields)}."
+                )
+            chosen[name] = _checked_value(self.name, fields[name], value)
+        return self.params(**chosen)
+
+    def load(
+        self, params: Any, device: str, seed: int, checkpoint: str | None = None
+    ) -> Reconstructor:
+        """Import the method's heavy half and make it ready on ``device``."""
+        module = importlib.import_module(f".{self.name}.reconstruct", __package__)
+        return module.load(checkpoint, params, device, seed)
+
+
+def _checked_value(method: str, param_field: dataclasses.Field, value: Any) -> Any:
+    metadata, name = param_field.metadata, param_field.name
+    try:
+        value = _converted(type(param_field.default), value)
+    except (TypeError, ValueError):
+        kind = type(param_field.default).__name__
+        raise InputError(f"{method}: {name} must be of type {kind}, got '{value}'.") from None
+    choices = metadata["choices"]
+    if choices and value not in choices:
+        raise InputError(f"{method}: {name} must be one of {', '.join(choices)}, got '{value}'.")
+    low, high = metadata["minimum"], metadata["maximum"]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        too_low = low is not None and not value >= low
+        too_high = high is not None and not value <= high
+        if too_low or too_high:
+            bounds = f"between {low} and {high}" if high is not None else f"{low} or more"
+            raise InputError(f"{method}: {name} must be {bounds}, got {value}.")
+    return value
+
+
+def _converted(kind: type, value: Any) -> Any:
+    if kind is bool and isinstance(value, str):
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if value.lower() not in words:
+            raise ValueError(value)
+        return words[value.lower()]
+    if kind is int and isinstance(value, float) and value != int(value):
+        raise ValueError(value)
+    return kind(value)

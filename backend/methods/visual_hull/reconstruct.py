@@ -1,0 +1,52 @@
+"""The hull's field, made fair and round as asked, and its surface."""
+
+from __future__ import annotations
+
+import torch
+
+from ...geometry.cameras import Cameras
+from ...geometry.fair_hull import Silhouettes, fair_hull
+from ...geometry.isosurface import extract
+from ...geometry.mesh import Mesh
+from ...geometry.visual_hull import silhouette_distances
+from ...views import Views
+from ..interface import Report
+from . import Params
+from .model import rounded_hull
+
+
+def load(checkpoint: str | None, params: Params, device: str, seed: int) -> VisualHull:
+    """Make the method ready; it has no weights and nothing random."""
+    return VisualHull(params, torch.device(device))
+
+
+class VisualHull:
+    """The exact, fair or rounded visual hull."""
+
+    def __init__(self, params: Params, device: torch.device) -> None:
+        self.params = params
+        self.device = device
+
+    def reconstruct(self, views: Views, report: Report) -> Mesh:
+        """Return the hull's closed surface in the unit cube.
+
+        Raises:
+            ReconstructionError: No cell lies inside all masks.
+            Cancelled: By ``report``.
+        """
+        params = self.params
+        report(0.0, "carving the hull")
+        cameras = Cameras.stack(views.cameras, self.device)
+        silhouettes = Silhouettes(silhouette_distances(views, self.device), cameras)
+        field = rounded_hull(silhouettes, params.resolution, params.rounding)
+        if params.fairness > 0:
+            report(0.1, "smoothing the hull", extract(field))
+            fair = fair_hull(
+                silhouettes,
+                params.resolution,
+                lambda resolution: rounded_hull(silhouettes, resolution, params.rounding),
+                lambda done: report(0.1 + 0.9 * done, "smoothing the hull"),
+            )
+            # Both fields keep the bounds, so every mixture of them does.
+            field = (1 - params.fairness) * field + params.fairness * fair
+        return extract(field)

@@ -1,0 +1,239 @@
+"""From a request to a mesh file: the one way that the command line and the add-on both go."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import __version__
+from .errors import InputError, ReconstructionError
+from .geometry.cameras import Cameras
+from .geometry.decimation import decimate
+from .geometry.mesh import Mesh
+from .geometry.mesh_repair import keep_solid_parts, make_closed_manifold
+from .geometry.texture import bake_texture, vertex_colors
+from .geometry.visual_hull import unit_cube
+from .images import mirrored, working_views
+from .inputs import Inputs, read_inputs
+from .mesh_files import write_mesh
+from .methods import METHODS
+from .methods.interface import MethodSpec, Report
+from .preview import render_preview
+from .protocol import Reconstruct, Result
+from .rendering.mesh_rasterizer import silhouette
+from .views import View, Views
+
+TEXTURE_SIZE = {"draft": 512, "standard": 1024, "high": 2048}
+SYMMETRY_AXES = {"x": 0, "y": 1}
+
+
+class _Stages:
+    """Times the stages and turns each one's progress into the job's."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, start: float, end: float) -> Iterator[Report]:
+        """Time what happens inside; the yielded report runs from ``start`` to ``end``."""
+        begin = time.perf_counter()
+
+        def report(fraction: float, message: str, preview: Mesh | None = None) -> None:
+            self.report(start + fraction * (end - start), message, preview)
+
+        report(0.0, name)
+        yield report
+        self.seconds[name] = round(time.perf_counter() - begin, 3)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A request whose words have been checked."""
+
+    spec: MethodSpec
+    params: Any
+    align: str
+    device: str
+
+
+def reconstruct(request: Reconstruct, report: Report) -> Result:
+    """Do the whole job and write the mesh.
+
+    Args:
+        request: What is wanted.
+        report: Told the progress; may raise ``Cancelled``, then nothing is written.
+
+    Raises:
+        InputError: The request or its files cannot be used.
+        ReconstructionError: The work failed.
+    """
+    begin = time.perf_counter()
+    plan = _plan(request)
+    stages = _Stages(report)
+    with stages.stage("reading images", 0.0, 0.1):
+        inputs = read_inputs(request, plan.align)
+        _check_enough(plan.spec, inputs.views)
+        views, fitted = _prepared(inputs.views, request, plan.spec)
+    with stages.stage(plan.spec.label, 0.1, 0.75) as method_report:
+        method = plan.spec.load(plan.params, plan.device, request.seed)
+        unit_mesh = method.reconstruct(fitted, method_report)
+    with stages.stage("cleaning the mesh", 0.75, 0.8):
+        unit_mesh = _finished(unit_mesh, request.faces)
+        agreement = silhouette_agreement(unit_mesh, fitted, plan.device)
+        mesh = unit_mesh.transformed(fitted.to_world.scale, fitted.to_world.offset)
+    with stages.stage("texturing", 0.8, 0.95):
+        mesh = _coloured(mesh, views, request, plan.device)
+    with stages.stage("writing", 0.95, 1.0):
+        write_mesh(Path(request.output), mesh, _metadata(request, plan, inputs))
+        if request.preview:
+            render_preview(mesh, Path(request.preview))
+    report(1.0, "done")
+    return Result(
+        output=request.output,
+        method=request.method,
+        quality=request.quality,
+        seed=request.seed,
+        device=plan.device,
+        seconds=round(time.perf_counter() - begin, 3),
+        stage_seconds=stages.seconds,
+        vertices=len(mesh.vertices),
+        faces=len(mesh.faces),
+        watertight=mesh.is_closed_manifold(),
+        silhouette_iou=agreement,
+        warnings=tuple(inputs.warnings + _said_masks(inputs) + _low_agreement(agreement)),
+    )
+
+
+def _plan(request: Reconstruct) -> _Plan:
+    if request.method not in METHODS:
+        raise InputError(f"there is no method '{request.method}'; choose {', '.join(METHODS)}.")
+    spec = METHODS[request.method]
+    if request.quality not in spec.presets:
+        raise InputError(
+            f"there is no quality '{request.quality}'; choose {', '.join(spec.presets)}."
+        )
+    if request.symmetry not in ("none", *SYMMETRY_AXES):
+        raise InputError(f"symmetry must be none, x or y, got '{request.symmetry}'.")
+    if request.texture not in ("vertex", "uv", "none"):
+        raise InputError(f"texture must be vertex, uv or none, got '{request.texture}'.")
+    if request.faces < 4:
+        raise InputError(f"a closed mesh needs 4 faces or more, got {request.faces}.")
+    values = dict(request.params)
+    align = values.pop("align", "extents")
+    params = spec.make_params(request.quality, values)  # type: ignore[arg-type]
+    return _Plan(spec, params, align, resolve_device(request.device))
+
+
+def resolve_device(name: str) -> str:
+    """Turn "auto" into the best device there is.
+
+    Raises:
+        InputError: An unknown device, or one that this machine or this torch does not have.
+    """
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        return "cuda" if there["cuda"] else "cpu"
+    if name not in there:
+        raise InputError(f"there is no device '{name}'; choose auto, {', '.join(there)}.")
+    if not there[name]:
+        raise InputError(
+            f"the device {name} was asked for but torch {torch.__version__} finds none on this "
+            "machine; use --device auto or cpu."
+        )
+    return name
+
+
+def _check_enough(spec: MethodSpec, views: Sequence[View]) -> None:
+    if len(views) < spec.minimum_views:
+        raise InputError(f"{spec.name} needs {spec.minimum_views} views or more, got {len(views)}.")
+
+
+def _prepared(
+    views: list[View], request: Reconstruct, spec: MethodSpec
+) -> tuple[list[View], Views]:
+    """The views with their mirror images, if any, and the square cut-outs for the method."""
+    to_world = unit_cube(views)
+    if request.symmetry != "none":
+        axis = SYMMETRY_AXES[request.symmetry]
+        views = views + mirrored(views, axis, float(to_world.offset[axis]))
+    size = spec.image_size[request.quality]  # type: ignore[index]
+    return views, working_views(views, to_world, size)
+
+
+def _finished(mesh: Mesh, faces: int) -> Mesh:
+    """One closed manifold without stray pieces, of at most ``faces`` triangles."""
+    solid = keep_solid_parts(make_closed_manifold(mesh))
+    small = decimate(solid, faces)
+    if not small.is_closed_manifold():
+        raise ReconstructionError("the decimated mesh is not closed; ask for more --faces.")
+    return small
+
+
+def silhouette_agreement(mesh: Mesh, views: Views, device: str) -> dict[str, float]:
+    """IoU of the mesh's silhouette with each view's mask, where the photograph knows it."""
+    cameras = Cameras.stack(views.cameras, device)
+    vertices = torch.as_tensor(mesh.vertices, device=device)
+    faces = torch.as_tensor(mesh.faces.astype(np.int64), device=device)
+    agreement = {}
+    for index, name in enumerate(views.names):
+        rendered = silhouette(vertices, faces, cameras, index, supersample=1).cpu().numpy() >= 0.5
+        observed, known = views.masks[index] >= 0.5, views.known[index]
+        union = ((rendered | observed) & known).sum()
+        agreement[name] = round(float((rendered & observed & known).sum() / max(union, 1)), 4)
+    return agreement
+
+
+def _coloured(mesh: Mesh, views: Sequence[View], request: Reconstruct, device: str) -> Mesh:
+    if request.texture == "none":
+        return Mesh(mesh.vertices, mesh.faces)
+    if request.texture == "uv":
+        return bake_texture(mesh, views, TEXTURE_SIZE[request.quality], device)
+    return vertex_colors(mesh, views, device)
+
+
+def _metadata(request: Reconstruct, plan: _Plan, inputs: Inputs) -> Mapping[str, Any]:
+    """What is needed to make the mesh again; nothing that differs from run to run."""
+    return {
+        "generator": f"image-to-mesh {__version__}",
+        "method": request.method,
+        "quality": request.quality,
+        "parameters": dataclasses.asdict(plan.params),
+        "align": plan.align,
+        "symmetry": request.symmetry,
+        "faces": request.faces,
+        "texture": request.texture,
+        "seed": request.seed,
+        "input_sha256": inputs.hashes,
+    }
+
+
+def _said_masks(inputs: Inputs) -> list[str]:
+    """One sentence for each way, other than a file or alpha, that masks were found."""
+    sentences = []
+    for source in ("plain background", "segmentation"):
+        names = [name for name, used in inputs.mask_sources.items() if used == source]
+        if names:
+            sentences.append(f"mask found by {source}: {', '.join(names)}.")
+    return sentences
+
+
+def _low_agreement(agreement: Mapping[str, float]) -> list[str]:
+    return [
+        f"{name}: the mesh's silhouette covers only {iou:.0%} of what the mask shows together; "
+        "check this view's mask and camera."
+        for name, iou in agreement.items()
+        if iou < 0.9
+    ]

@@ -1,0 +1,1 @@
+"""Renderers shared by the methods. Imports geometry only."""

@@ -1,0 +1,1 @@
+"""Headless training of the methods that need weights: imports backend, never bpy."""
