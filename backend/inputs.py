@@ -68,6 +68,7 @@ def read_inputs(request: Reconstruct, align: str) -> Inputs:
     Raises:
         InputError: Whatever cannot be used, in one sentence.
     """
+    _check_one_source(request)
     reading = _Reading()
     if request.sheet:
         views, sources = _read_sheet(request, align, reading)
@@ -77,8 +78,18 @@ def read_inputs(request: Reconstruct, align: str) -> Inputs:
         if request.views or any(item.camera is None for item in pending):
             names = request.views or _views_from_names(pending)
             views = _with_named_cameras(views, names, align, reading)
-    hashes = {path.name: _sha256(path) for path in reading.files}
-    return Inputs(views, sources, reading.warnings, hashes)
+    return Inputs(views, sources, reading.warnings, _hashes(reading.files))
+
+
+def _check_one_source(request: Reconstruct) -> None:
+    """Refuse a request that names nothing, or says twice from where the pictures were taken."""
+    if not request.inputs:
+        raise InputError("no input is named; give image files, or one folder with images.")
+    given = [word for word in ("views", "sheet", "cameras") if getattr(request, word)]
+    if len(given) > 1:
+        raise InputError(
+            f"--{' and --'.join(given)} each say from where the pictures are seen; give one."
+        )
 
 
 def _read_pictures(request: Reconstruct, reading: _Reading) -> list[_Pending]:
@@ -91,11 +102,9 @@ def _read_pictures(request: Reconstruct, reading: _Reading) -> list[_Pending]:
     if folder is None and any(path.is_dir() for path in paths):
         raise InputError("give image files, or one folder; not a folder among files.")
     images = [] if folder else paths
-    if request.views and not request.cameras:
+    if request.views or not (request.cameras or folder):
         images = images or _images_in(folder)
-        return [_Pending(path.name, reading.picture(path)) for path in images]
-    if not request.cameras and folder is None:
-        return [_Pending(path.name, reading.picture(path)) for path in images]
+        return _uniquely_named([_Pending(path.name, reading.picture(path)) for path in images])
     return _posed_pictures(request, folder, images, reading)
 
 
@@ -122,6 +131,7 @@ def _names_its_images(camera_file: Path) -> bool:
 
 
 def _uniquely_named(pending: list[_Pending]) -> list[_Pending]:
+    """Number the pictures whose names repeat, as those of several folders do."""
     names = [item.name for item in pending]
     for index, item in enumerate(pending):
         if names.count(item.name) > 1:
@@ -208,6 +218,14 @@ def _read_sheet(
     source = sources[path.name]
     named = _with_named_cameras(views, request.sheet, align, reading)
     return named, {view.name: source for view in named}
+
+
+def _hashes(files: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of each file by its name; by its folder and name where two share the name."""
+    unique = dict.fromkeys(files)
+    names = [path.name for path in unique]
+    keys = [p.name if names.count(p.name) == 1 else f"{p.parent.name}/{p.name}" for p in unique]
+    return {key: _sha256(path) for key, path in zip(keys, unique, strict=True)}
 
 
 def _sha256(path: Path) -> str:

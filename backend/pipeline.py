@@ -19,7 +19,6 @@ from .geometry.cameras import Cameras
 from .geometry.decimation import decimate
 from .geometry.mesh import Mesh
 from .geometry.mesh_repair import keep_solid_parts, make_closed_manifold
-from .geometry.texture import bake_texture, vertex_colors
 from .geometry.visual_hull import unit_cube
 from .images import mirrored, working_views
 from .inputs import Inputs, read_inputs
@@ -29,6 +28,7 @@ from .methods.interface import MethodSpec, Report
 from .preview import render_preview
 from .protocol import Reconstruct, Result
 from .rendering.mesh_rasterizer import silhouette
+from .texture import bake_texture, vertex_colors
 from .views import View, Views
 
 TEXTURE_SIZE = {"draft": 512, "standard": 1024, "high": 2048}

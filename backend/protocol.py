@@ -107,7 +107,7 @@ def decode(line: str) -> Message:
     names = {f.name for f in dataclasses.fields(cls)}
     if unknown := data.keys() - names:
         raise ValueError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     try:
         return cls(**values)
     except TypeError as error:

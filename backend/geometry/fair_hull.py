@@ -6,11 +6,12 @@ bound, silhouettes become lower bounds, and between both lies the field ``f`` of
 
     minimise  1/2 sum |grad(laplacian f)|^2    subject to    lower <= f <= u.
 
-The energy is zero for every quadratic, so that balls, ellipsoids and cylinders cost nothing, whereas
-the thin-plate energy |laplacian f|^2 pulls a ball inwards between the bounds. The lower bound says
-that along every ray on a mask's contour ``f`` must reach ``u`` somewhere (there, the surface touches
-the ray and its tangent plane holds the ray), and along every ray inside a mask it must come inside.
-Where on the ray is not known: it is where the current ``f`` is largest, chosen anew as ``f`` goes.
+The energy is zero for every quadratic, so that balls, ellipsoids and cylinders cost nothing,
+whereas the thin-plate energy |laplacian f|^2 pulls a ball inwards between the bounds. The lower
+bound says that along every ray on a mask's contour ``f`` must reach ``u`` somewhere (there, the
+surface touches the ray and its tangent plane holds the ray), and along every ray inside a mask it
+must come inside. Where on the ray is not known: it is where the current ``f`` is largest, chosen
+anew as ``f`` goes.
 
 The obstacle problem is solved by the alternating direction method of multipliers (S. Boyd et al.,
 "Distributed Optimization and Statistical Learning via ADMM", 2011, section 5): the energy's step
@@ -31,9 +32,10 @@ from torch import Tensor
 from .cameras import Cameras
 from .visual_hull import grid_points, signed_hull
 
-Bounds = tuple[np.ndarray, np.ndarray]
 _PENALTY = 1e-3
 _RELAXATION = 1.6
+ROUNDS = 8
+"""How often, on the finest grid, the contacts are chosen; 30 is converged."""
 _INSIDE = 0.5
 """How deep, in cells, a ray inside a mask must come inside the surface."""
 
@@ -58,8 +60,54 @@ class Silhouettes:
         """The exact hull's field ``[R, R, R]`` in cells."""
         points = grid_points(resolution, self.distances.device)
         field = signed_hull(self.distances, self.cameras, points)
-        assert isinstance(field, Tensor)
         return (field * resolution).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Target:
+    """What photographs add: a quadratic pull ``weight / 2 * (f - field)^2`` on each cell.
+
+    Attributes:
+        field: ``[R, R, R]`` in cells.
+        weight: ``[R, R, R]``, zero where nothing is known.
+    """
+
+    field: np.ndarray
+    weight: np.ndarray
+
+
+class Fairing:
+    """The obstacle problem on one grid, in a state from which it can go on."""
+
+    def __init__(self, silhouettes: Silhouettes, upper: np.ndarray, start: np.ndarray) -> None:
+        """Start from a field ``[R, R, R]`` in cells, below the bound ``upper``."""
+        self.resolution = upper.shape[0]
+        self.upper = upper
+        self._contacts = Contacts(silhouettes, upper)
+        self._smooth = start
+        self._dual = np.zeros_like(start)
+        self._keep = _PENALTY / (_laplacian_eigenvalues(self.resolution) ** 3 + _PENALTY)
+        self._rounds = 0
+
+    @property
+    def field(self) -> np.ndarray:
+        """The current solution, within its bounds."""
+        lower = self._contacts.lower_bound(self._smooth)
+        return np.minimum(np.maximum(self._smooth, lower), self.upper)
+
+    def advance(self, steps: int, target: Target | None = None) -> None:
+        """Choose the contacts anew, then take ADMM steps."""
+        lower = self._contacts.lower_bound(self._smooth, first=self._rounds == 0)
+        for _ in range(steps):
+            proposed = self._smooth + self._dual
+            if target is not None:
+                pull = target.weight * target.field
+                proposed = (_PENALTY * proposed + pull) / (_PENALTY + target.weight)
+            bounded = np.minimum(np.maximum(proposed, lower), self.upper)
+            mixed = _RELAXATION * bounded + (1 - _RELAXATION) * self._smooth
+            self._smooth = _filtered(mixed - self._dual, self._keep)
+            self._dual += self._smooth - mixed
+        self._rounds += 1
 
 
 def fair_hull(
@@ -67,7 +115,8 @@ def fair_hull(
     resolution: int,
     upper: Callable[[int], np.ndarray] | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
-) -> np.ndarray:
+    rounds: int = ROUNDS,
+) -> Fairing:
     """Solve for the fair hull.
 
     Args:
@@ -75,36 +124,32 @@ def fair_hull(
         resolution: Cells along the cube.
         upper: Gives the upper bound in cells for a resolution; the exact hull if None.
         progress: Called with the share of the work done; may raise to stop.
+        rounds: How often the contacts are chosen on the finest grid.
 
     Returns:
-        ``[R, R, R]`` float32 signed field in cells, positive inside, indexed ``[x, y, z]``.
+        The solved problem; its ``field`` is signed, in cells, positive inside.
     """
     bound = upper or silhouettes.hull
-    field, dual = None, None
-    levels = _levels(resolution)
+    levels = _levels(resolution, rounds)
     work = np.cumsum([0.0] + [level.rounds * level.steps * level.resolution**3 for level in levels])
+    most = bound(levels[0].resolution)
+    fairing = Fairing(silhouettes, most, most)
     for index, level in enumerate(levels):
-        most = bound(level.resolution)
-        if field is None:
-            field, dual = most.copy(), np.zeros_like(most)
-        else:
-            field, dual = _prolonged(field, level.resolution), np.zeros_like(most)
-        contacts = Contacts(silhouettes, most)
-
-        def report(done: float, start: float = work[index], end: float = work[index + 1]) -> None:
-            progress((start + done * (end - start)) / work[-1])
-
-        field = _solve(level, field, dual, most, contacts, report)
-    assert field is not None
-    return field
+        if index > 0:
+            start = _prolonged(fairing.field, level.resolution)
+            fairing = Fairing(silhouettes, bound(level.resolution), start)
+        for turn in range(level.rounds):
+            fairing.advance(level.steps)
+            done = (turn + 1) / level.rounds
+            progress(float((work[index] + done * (work[index + 1] - work[index])) / work[-1]))
+    return fairing
 
 
-def _levels(resolution: int) -> list[Level]:
-    """Halve the grid down to about 24 cells; the coarser, the more steps."""
-    levels = [Level(resolution, 8, 20)]
+def _levels(resolution: int, rounds: int) -> list[Level]:
+    """Halve the grid down to about 24 cells."""
+    levels = [Level(resolution, rounds, 20)]
     while levels[0].resolution > 36:
-        half = (levels[0].resolution + 1) // 2
-        levels.insert(0, Level(half, 10, 15))
+        levels.insert(0, Level((levels[0].resolution + 1) // 2, 10, 15))
     return levels
 
 
@@ -114,29 +159,6 @@ def _prolonged(field: np.ndarray, resolution: int) -> np.ndarray:
         torch.as_tensor(field)[None, None], size=(resolution,) * 3, mode="trilinear"
     )[0, 0]
     return finer.numpy() * (resolution / field.shape[0])
-
-
-def _solve(
-    level: Level,
-    field: np.ndarray,
-    dual: np.ndarray,
-    upper: np.ndarray,
-    contacts: Contacts,
-    progress: Callable[[float], None],
-) -> np.ndarray:
-    """ADMM on one grid; contacts move once a round."""
-    keep = _PENALTY / (_laplacian_eigenvalues(level.resolution) ** 3 + _PENALTY)
-    smooth = field
-    for turn in range(level.rounds):
-        lower = contacts.lower_bound(smooth, first=turn == 0)
-        for _ in range(level.steps):
-            bounded = np.minimum(np.maximum(smooth + dual, lower), upper)
-            mixed = _RELAXATION * bounded + (1 - _RELAXATION) * smooth
-            smooth = _filtered(mixed - dual, keep)
-            dual += smooth - mixed
-        progress((turn + 1) / level.rounds)
-    lower = contacts.lower_bound(smooth)
-    return np.minimum(np.maximum(smooth, lower), upper)
 
 
 def _laplacian_eigenvalues(resolution: int) -> np.ndarray:
@@ -149,7 +171,7 @@ def _filtered(field: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """Multiply the field's cosine coefficients."""
     spectrum = scipy.fft.dctn(field, norm="ortho", workers=-1)
     spectrum *= factors
-    return scipy.fft.idctn(spectrum, norm="ortho", workers=-1, overwrite_x=True)
+    return np.asarray(scipy.fft.idctn(spectrum, norm="ortho", workers=-1, overwrite_x=True))
 
 
 class Contacts:

@@ -68,5 +68,5 @@ class Mesh:
         count = len(self.vertices)
         forward = np.sort(starts * count + ends)
         backward = np.sort(ends * count + starts)
-        each_once = bool(np.all(forward[1:] != forward[:-1]))
+        each_once = bool(np.all(forward[1:] != forward[:-1]) and np.all(starts != ends))
         return each_once and bool(np.array_equal(forward, backward))

@@ -60,9 +60,7 @@ def silhouette_distances(views: Views, device: torch.device | str = "cpu") -> Te
     return torch.as_tensor(np.stack(fields), device=device)
 
 
-def signed_hull(
-    distances: Tensor, cameras: Cameras, points: Tensor, return_view: bool = False
-) -> Tensor | tuple[Tensor, Tensor]:
+def signed_hull(distances: Tensor, cameras: Cameras, points: Tensor) -> Tensor:
     """Signed hull at ``points``: the smallest signed distance to any view's silhouette cone.
 
     A view's distance in pixels becomes a length at the point's depth, so the value is close to the
@@ -72,18 +70,12 @@ def signed_hull(
         distances: ``[V, H, W]`` of :func:`silhouette_distances`.
         cameras: V cameras.
         points: ``[..., 3]``.
-        return_view: Also return which view decides, ``[...]`` int64.
     """
     flat = points.reshape(-1, 3)
     hull = torch.full((len(flat),), torch.inf, device=flat.device)
-    deciding = torch.zeros(len(flat), dtype=torch.int64, device=flat.device)
     for view in range(len(distances)):
-        length = view_distance(distances, cameras, view, flat)
-        if return_view:
-            deciding = torch.where(length < hull, view, deciding)
-        hull = torch.minimum(hull, length)
-    hull = hull.reshape(points.shape[:-1])
-    return (hull, deciding.reshape(points.shape[:-1])) if return_view else hull
+        hull = torch.minimum(hull, view_distance(distances, cameras, view, flat))
+    return hull.reshape(points.shape[:-1])
 
 
 def view_distance(distances: Tensor, cameras: Cameras, view: int, points: Tensor) -> Tensor:
@@ -128,10 +120,15 @@ def unit_cube(views: Sequence[View]) -> Similarity:
     """
     coarse = [_coarse_silhouette(view) for view in views]
     offset, scale = _first_guess(views)
+    points = grid_points(COARSE).reshape(-1, 3)
     for _ in range(8):
-        points = grid_points(COARSE) * scale + torch.as_tensor(offset, dtype=torch.float32)
-        lengths = torch.stack([view_distance(d, c, 0, points.reshape(-1, 3)) for d, c in coarse])
-        inside = (lengths.amin(0).reshape((COARSE,) * 3) > -0.5 * scale / COARSE).nonzero()
+        # In the guessed cube's units nothing depends on the world's scale, nor on its origin.
+        guess = Similarity(scale, offset)
+        cameras = [Cameras.stack([camera.in_unit_cube(guess)]) for _, camera in coarse]
+        lengths = torch.stack(
+            [view_distance(d, c, 0, points) for (d, _), c in zip(coarse, cameras, strict=True)]
+        )
+        inside = (lengths.amin(0).reshape((COARSE,) * 3) > -0.5 / COARSE).nonzero()
         if len(inside) == 0:
             raise InputError(_contradiction([view.name for view in views], lengths))
         low, high = inside.amin(0).numpy(), inside.amax(0).numpy() + 1
@@ -147,7 +144,7 @@ def unit_cube(views: Sequence[View]) -> Similarity:
     )
 
 
-def _coarse_silhouette(view: View, longest: int = 192) -> tuple[Tensor, Cameras]:
+def _coarse_silhouette(view: View, longest: int = 192) -> tuple[Tensor, Camera]:
     """Small distance field ``[1, H, W]`` of one view and its camera, with room around it.
 
     Where the mask touches the picture's border the object may go on beyond it.
@@ -166,8 +163,8 @@ def _coarse_silhouette(view: View, longest: int = 192) -> tuple[Tensor, Cameras]
     distance = mask_distance(np.pad(small, margin), known)
     stretch = np.diag([size[1] / width, size[0] / height, 1.0])
     camera = replace(view.camera, intrinsics=stretch @ view.camera.intrinsics, image_size=size)
-    camera = camera.resampled(-margin, -margin, 1.0, distance.shape)
-    return torch.as_tensor(distance)[None], Cameras.stack([camera])
+    padded = size[0] + 2 * margin, size[1] + 2 * margin
+    return torch.as_tensor(distance)[None], camera.resampled(-margin, -margin, 1.0, padded)
 
 
 def _first_guess(views: Sequence[View]) -> tuple[np.ndarray, float]:

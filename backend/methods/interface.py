@@ -101,7 +101,7 @@ class MethodSpec:
     image_size: Mapping[Quality, int]
 
     def make_params(self, quality: Quality, values: Mapping[str, Any]) -> Any:
-        """Build ``Params`` from defaults, the quality's preset and the user's values, in that order.
+        """Build ``Params``: the user's values, else the quality's preset, else the defaults.
 
         Text is converted to the field's type; ranges and choices are checked.
 

@@ -1,4 +1,4 @@
-"""The silhouette losses of DRWR (equivalently Effective Loss): pull projections in, push them apart.
+"""The silhouette losses of DRWR and Effective Loss: pull projections in, push them apart.
 
 Z. Han, C. Chen, Y.-S. Liu, M. Zwicker, "DRWR: A Differentiable Renderer without Rendering for
 Unsupervised 3D Structure Learning from Silhouette Images", ICML 2020. With u_j the projection of
@@ -12,9 +12,10 @@ delta and omega; only alpha is new (1 in DRWR). So there is one implementation.
 
 Three forms:
 
-* ``paper``: pull = |1 - G(u_j)|, G being 1 inside and 1 - distance outside, rescaled to [0, 1];
-  push_j = omega_j sum_j' omega_j' exp(-|u_j - u_j'| / sigma + delta_j), omega being the mask at the
-  point and delta its mean over five scales; sigma = 1 image width, beta = 3.
+* ``paper``: pull = |1 - G(u_j)| (eq. 4), G being 1 inside and 1 - distance outside, rescaled to
+  [0, 1] (eq. 3); push_j = omega_j sum_j' omega_j' exp(-|u_j - u_j'| / sigma + delta_j) (eq. 5),
+  omega being the mask at the point and delta its mean over five scales; sigma = 1 image width,
+  beta = 3.
 * ``released``: the authors' program instead has squared distances, a mean over j', a constant 3.5
   added to delta, and a field that falls by 0.137 at the contour; its Gaussian is 1.6 to 3.2 pixels
   wide.
@@ -33,7 +34,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -44,7 +45,6 @@ from ...errors import InputError
 from .repulsion import exact_energy, grid_energy, pair_sums
 
 LossForm = Literal["recommended", "released", "paper"]
-LOSS_FORMS: tuple[LossForm, ...] = get_args(LossForm)
 
 NEAREST_DEPTH = 0.1
 """Points of a perspective view nearer than this, in cubes, neither pull nor push in it."""
@@ -164,8 +164,9 @@ def drwr_loss(
         Scalar.
     """
     weights = _weights(targets, pixels, visible)
-    # A point without weight must not stretch the repulsion's grid.
-    pixels = torch.where(visible[..., None], pixels, pixels.new_tensor(targets.size / 2))
+    if not bool(visible.all()):
+        # A point without weight must not stretch the repulsion's grid.
+        pixels = torch.where(visible[..., None], pixels, pixels.new_tensor(targets.size / 2))
     pull = (weights * _pull(targets, pixels)).sum(1) / weights.sum(1).clamp(min=1)
     push = _push(targets, terms, pixels, weights, exact)
     return (terms.alpha * pull + terms.beta * push).mean()
@@ -182,7 +183,7 @@ def _weights(targets: SilhouetteTargets, pixels: Tensor, visible: Tensor) -> Ten
     return weights * targets.known[views, cell[..., 1], cell[..., 0]]
 
 
-# Pull (eq. 2 and 3) --------------------------------------------------------------------------------
+# Pull (eq. 3 and 4) -------------------------------------------------------------------------------
 
 
 def _distance(inside: np.ndarray) -> np.ndarray:
@@ -200,7 +201,7 @@ def _recommended_pull(inside: np.ndarray, known: np.ndarray, margin: int) -> np.
 
 
 def _paper_pull(inside: np.ndarray, known: np.ndarray, _margin: int) -> np.ndarray:
-    """1 - G with the background rescaled to [0, 1]."""
+    """1 - G with the background rescaled to [0, 1], eq. 3."""
     background = ~inside & known
     distance = _distance(inside | ~known)
     if not background.any():
@@ -223,11 +224,17 @@ _PULLS = {"recommended": _recommended_pull, "released": _released_pull, "paper":
 def _pull(targets: SilhouetteTargets, pixels: Tensor) -> Tensor:
     """Cost ``[V, N]`` of each projection."""
     cost = _bilinear(targets.pull, pixels + targets.margin)
-    if targets.form != "recommended":
+    low, high = 0.5 - targets.margin, targets.size + targets.margin - 0.5
+    if targets.form != "recommended" or not _reaches_beyond(pixels, low, high):
         return cost
-    border = targets.margin - 0.5
-    outside = (-border - pixels).relu() + (pixels - targets.size - border).relu()
+    outside = (low - pixels).relu() + (pixels - high).relu()
     return cost + outside.sum(-1) / targets.size
+
+
+def _reaches_beyond(pixels: Tensor, low: float, high: float) -> bool:
+    """Whether any coordinate lies outside; usually none does, which saves the work for those."""
+    lowest, highest = torch.aminmax(pixels.detach())
+    return bool(lowest < low) or bool(highest > high)
 
 
 def _bilinear(images: Tensor, pixels: Tensor) -> Tensor:
@@ -241,7 +248,7 @@ def _bilinear(images: Tensor, pixels: Tensor) -> Tensor:
     )[:, 0, :, 0]
 
 
-# Push (eq. 4 and 5) --------------------------------------------------------------------------------
+# Push (eq. 5) -------------------------------------------------------------------------------------
 
 
 def _push(
@@ -264,12 +271,14 @@ def _density(
 
     rho_j = a / (2 pi s^2 (N - 1)) sum_{j' != j} exp(-|u_j - u_j'|^2 / (2 s^2)), a the mask's area.
     """
-    low, high = -REACH * targets.size, (1 + REACH) * targets.size
-    inside = ((pixels > low) & (pixels < high)).all(-1)
-    positions = pixels.clamp(low, high) / (terms.sigma * targets.size)
-    energy = (exact_energy if exact else grid_energy)(positions, weights * inside)
     count = weights.sum(1)
     pairs = (count * (count - 1)).clamp(min=1)
+    low, high = -REACH * targets.size, (1 + REACH) * targets.size
+    if _reaches_beyond(pixels, low, high):
+        weights = weights * ((pixels > low) & (pixels < high)).all(-1)
+        pixels = pixels.clamp(low, high)
+    positions = pixels / (terms.sigma * targets.size)
+    energy = (exact_energy if exact else grid_energy)(positions, weights)
     return targets.area / (2 * math.pi * terms.sigma**2) * energy / pairs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,7 +20,14 @@ from ...geometry.visual_hull import grid_points, signed_hull, silhouette_distanc
 from ...views import Views
 from ..interface import Report
 from . import Params
-from .losses import LossTerms, SilhouetteTargets, default_terms, drwr_loss, silhouette_targets
+from .losses import (
+    LossForm,
+    LossTerms,
+    SilhouetteTargets,
+    default_terms,
+    drwr_loss,
+    silhouette_targets,
+)
 from .model import PointCloud
 
 LEARNING_RATE = 3e-3
@@ -98,7 +106,8 @@ class DrwrReconstructor:
 
     def _objective(self, views: Views) -> tuple[SilhouetteTargets, LossTerms]:
         params = self.params
-        targets = silhouette_targets(views.masks, views.known, params.loss, self.device)
+        form = cast(LossForm, params.loss)  # make_params has checked the word
+        targets = silhouette_targets(views.masks, views.known, form, self.device)
         terms = default_terms(targets, params.points)
         terms = replace(terms, alpha=terms.alpha * params.pull, beta=terms.beta * params.push)
         return targets, terms
@@ -140,8 +149,8 @@ def surface(
     # The logarithm of a Gaussian's flank is nearly straight: a length, as the hull is one.
     field = smoothing * np.log(np.maximum(density, 1e-3 * level) / level)
     field = np.minimum(field, hull)
-    cavities = binary_fill_holes(field > 0) & (field <= 0)
-    return keep_solid_parts(extract(np.where(cavities, smoothing, field)))
+    solid = np.asarray(binary_fill_holes(field > 0))
+    return keep_solid_parts(extract(np.where(solid & (field <= 0), smoothing, field)))
 
 
 def _hull_cells(distances: Tensor, cameras: Cameras) -> Tensor:

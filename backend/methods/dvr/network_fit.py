@@ -129,7 +129,6 @@ class _Scene:
             Cameras.stack(views.cameras, device),
             grid_points(HULL_RESOLUTION, device),
         )
-        assert isinstance(hull, Tensor)
         self.hull = hull.to(self.dtype)
 
     def uniform(self, *shape: int) -> Tensor:

@@ -1,9 +1,10 @@
 """Rounding: what two or three drawings leave open becomes round.
 
-Two parallel projections at right angles tell, in every slice that both cut along a line, an interval
-each. The hull fills their rectangle; the ellipse through the middles of its sides meets the same
-silhouettes. Here ``q`` is a point's place in its interval, 0 in the middle and 1 at the ends, and the
-rectangle max(q1, q2) <= 1 becomes the superellipse (q1^p + q2^p)^(1/p) <= 1, p = 2 / rounding.
+Two parallel projections at right angles tell, in every slice that both cut along a line, an
+interval each. The hull fills their rectangle; the ellipse through the middles of its sides meets
+the same silhouettes. Here ``q`` is a point's place in its interval, 0 in the middle and 1 at the
+ends, and the rectangle max(q1, q2) <= 1 becomes the superellipse (q1^p + q2^p)^(1/p) <= 1,
+p = 2 / rounding.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def _place(
     distance = silhouettes.distances[view].cpu().numpy()
     size = distance.shape[0]
     turn = cv2.getRotationMatrix2D((size / 2 - 0.5, size / 2 - 0.5), degrees, 1.0)
-    level = cv2.warpAffine(distance, turn, (size, size), borderValue=float(distance.min()))
+    level = cv2.warpAffine(distance, turn, (size, size), borderValue=(float(distance.min()),))
     place, width = _intervals(level)
     pixels = cameras.project(points)[0][view].cpu().numpy() - 0.5
     turned = pixels @ turn[:, :2].T + turn[:, 2]
@@ -103,7 +104,7 @@ def _remapped(
         [
             cv2.remap(
                 image, folded[0][i : i + 8192], folded[1][i : i + 8192], cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_CONSTANT, borderValue=outside,
+                borderMode=cv2.BORDER_CONSTANT, borderValue=(outside,),
             ).ravel()
             for i in range(0, len(folded[0]), 8192)
         ]

@@ -46,7 +46,7 @@ class VisualHull:
                 params.resolution,
                 lambda resolution: rounded_hull(silhouettes, resolution, params.rounding),
                 lambda done: report(0.1 + 0.9 * done, "smoothing the hull"),
-            )
+            ).field
             # Both fields keep the bounds, so every mixture of them does.
             field = (1 - params.fairness) * field + params.fairness * fair
         return extract(field)

@@ -5,8 +5,8 @@ from skimage.measure import marching_cubes
 
 from backend.geometry.cameras import Cameras
 from backend.geometry.mesh import Mesh
-from backend.geometry.texture import bake_texture, vertex_colors
 from backend.rendering.mesh_rasterizer import rasterize
+from backend.texture import bake_texture, vertex_colors
 from backend.views import Camera, View
 
 GREEN = np.array([0.0, 1.0, 0.0], dtype=np.float32)

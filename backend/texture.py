@@ -27,10 +27,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
-from ..rendering.mesh_rasterizer import Fragments, rasterize
-from ..views import Camera, View
-from .cameras import Cameras
-from .mesh import Mesh
+from .geometry.cameras import Cameras
+from .geometry.mesh import Mesh
+from .rendering.mesh_rasterizer import Fragments, rasterize
+from .views import Camera, View
 
 _SHARPNESS = 6
 _LEAST_COSINE = 0.15

@@ -1,0 +1,388 @@
+"""The command line: ``python -m backend`` or, installed, ``image-to-mesh``.
+
+What can be checked from the words alone is checked here, before anything slow is imported. Progress
+and errors go to stderr, the result to stdout. Exit codes: 0 done, 2 the input cannot be used, 1 the
+work failed, 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from . import __version__
+from .errors import InputError
+from .methods import METHODS
+from .methods.interface import QUALITIES, MethodSpec, Quality
+from .named_views import ALIGNMENTS, NAMED_VIEWS
+from .protocol import Progress, Reconstruct, Result
+from .worker import FAILURE, Ending, describe, run
+
+OUTPUT_SUFFIXES = (".glb", ".obj", ".ply")
+_FEWEST_FACES = 4
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = None
+    try:
+        arguments = _parser().parse_args(argv)
+        ending = arguments.command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read stdout has had enough, as `| head` does; Python flushes once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except (Exception, KeyboardInterrupt) as error:
+        ending = describe(error)
+    if ending is None:
+        return 0
+    if arguments is not None and arguments.debug:
+        print(ending.details, file=sys.stderr)
+    print(f"image-to-mesh: {ending.message}", file=sys.stderr)
+    return ending.exit_code
+
+
+# The words of the command line --------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line like any other wrong input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="image-to-mesh",
+        description="A few reference images in, a closed and textured mesh out.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"image-to-mesh {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    _add_methods(commands)
+    _add_reconstruct(commands)
+    return parser
+
+
+def _add_methods(commands: Any) -> None:
+    text = "List the methods and their parameters."
+    methods = commands.add_parser("methods", help=text, description=text, allow_abbrev=False)
+    methods.set_defaults(command=_methods)
+    methods.add_argument("--json", action="store_true", help="print one JSON line instead")
+    _add_debug(methods)
+
+
+def _add_reconstruct(commands: Any) -> None:
+    text = "Make a mesh from images."
+    parser = commands.add_parser("reconstruct", help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=_reconstruct)
+    _add_inputs(parser.add_argument_group("what is seen"))
+    _add_work(parser.add_argument_group("how it is made"))
+    _add_outputs(parser.add_argument_group("what comes out"))
+    _add_debug(parser)
+
+
+def _add_inputs(group: Any) -> None:
+    group.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="image files, or a folder with images and a camera file",
+    )
+    named = group.add_mutually_exclusive_group()
+    views = ", ".join(NAMED_VIEWS)
+    named.add_argument(
+        "--views",
+        type=_words,
+        default=(),
+        metavar="NAMES",
+        help=f"what the images show, in their order, with commas between: {views}",
+    )
+    named.add_argument(
+        "--sheet",
+        type=_words,
+        default=(),
+        metavar="NAMES",
+        help="the one image holds these views side by side, from left to right",
+    )
+    group.add_argument(
+        "--cameras", default="", metavar="FILE", help="camera file, if not the folder's own"
+    )
+    group.add_argument(
+        "--masks",
+        nargs="+",
+        default=["auto"],
+        metavar="MASK",
+        help="auto (alpha channel, else found by itself), alpha, or one file for each image",
+    )
+
+
+def _add_work(group: Any) -> None:
+    group.add_argument("--method", choices=tuple(METHODS), default=Reconstruct.method)
+    group.add_argument("--quality", choices=QUALITIES, default=Reconstruct.quality)
+    group.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a parameter of the method (the methods command lists them), or "
+        f"align={'|'.join(ALIGNMENTS)} for named views; may be repeated",
+    )
+    group.add_argument(
+        "--symmetry",
+        choices=("none", "x", "y"),
+        default=Reconstruct.symmetry,
+        help="the object is its own mirror image along this axis",
+    )
+    group.add_argument(
+        "--device", choices=("auto", "cpu", "cuda", "mps"), default=Reconstruct.device
+    )
+    group.add_argument("--seed", type=int, default=Reconstruct.seed, metavar="N")
+
+
+def _add_outputs(group: Any) -> None:
+    endings = ", ".join(OUTPUT_SUFFIXES)
+    group.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help=f"the mesh to write: {endings}"
+    )
+    group.add_argument(
+        "--faces",
+        type=int,
+        default=Reconstruct.faces,
+        metavar="N",
+        help="largest number of triangles (default: %(default)s)",
+    )
+    group.add_argument(
+        "--texture",
+        choices=("vertex", "uv", "none"),
+        default=Reconstruct.texture,
+        help="colours at the vertices (default), a texture image, or none",
+    )
+    group.add_argument(
+        "--preview", default="", metavar="PNG", help="also write a picture of the result"
+    )
+    group.add_argument("--json", action="store_true", help="end the output with one JSON line")
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+# methods ------------------------------------------------------------------------------------------
+
+
+def _methods(arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print(json.dumps([_method_as_data(spec) for spec in METHODS.values()]))
+    else:
+        print("\n\n".join(_method_as_text(spec) for spec in METHODS.values()))
+
+
+def _method_as_data(spec: MethodSpec) -> dict[str, Any]:
+    words = ("name", "label", "summary", "citation", "minimum_views", "needs_cameras")
+    params = [
+        {"name": f.name, "type": type(f.default).__name__, "default": f.default, **f.metadata}
+        for f in dataclasses.fields(spec.params)
+    ]
+    presets = {quality: dict(values) for quality, values in spec.presets.items()}
+    data = {word: getattr(spec, word) for word in (*words, "needs_checkpoint")}
+    return data | {"params": params, "presets": presets}
+
+
+def _method_as_text(spec: MethodSpec) -> str:
+    lines = [f"{spec.name}: {spec.summary}", f"  {spec.citation}"]
+    for f in dataclasses.fields(spec.params):
+        lines.append(f"  --param {f.name}={f.default}{_accepted(f)}")
+        lines.append(textwrap.indent(textwrap.fill(f.metadata["description"], 84), 8 * " "))
+    for quality, values in spec.presets.items():
+        changes = ", ".join(f"{name}={value}" for name, value in values.items())
+        lines.append(f"  --quality {quality}: {changes or 'as above'}")
+    return "\n".join(lines)
+
+
+def _accepted(param: dataclasses.Field) -> str:
+    low, high = param.metadata["minimum"], param.metadata["maximum"]
+    if param.metadata["choices"]:
+        return f" ({', '.join(param.metadata['choices'])})"
+    return "" if low is None else f" ({low} or more)" if high is None else f" ({low} to {high})"
+
+
+# reconstruct --------------------------------------------------------------------------------------
+
+
+def _reconstruct(arguments: argparse.Namespace) -> Ending | None:
+    request = _request(arguments)
+    _check(request)
+    before = _state(request.output)
+    try:
+        with _progress_bar() as show:
+            result = run(request, show)
+    except KeyboardInterrupt as error:
+        ending = describe(error)
+        if _state(request.output) == before:
+            return ending
+        message = f"stopped; {request.output} had already been written."
+        return dataclasses.replace(ending, message=message)
+    if isinstance(result, Ending):
+        return result
+    print(_summary(result, request))
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(result)))
+    return None
+
+
+def _request(arguments: argparse.Namespace) -> Reconstruct:
+    names = {f.name for f in dataclasses.fields(Reconstruct)}
+    values: dict[str, Any] = {k: v for k, v in vars(arguments).items() if k in names}
+    for name in ("inputs", "masks"):
+        values[name] = tuple(values[name])
+    values["params"] = dict(_split_param(text) for text in arguments.param)
+    return Reconstruct(**values)
+
+
+def _split_param(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (equals and name.strip()):
+        raise InputError(f"--param takes NAME=VALUE, got '{text}'.")
+    return name.strip(), value.strip()
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    """Tells one version of a file from the next."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino
+
+
+def _check(request: Reconstruct) -> None:
+    """Refuse at once what could only fail after the work."""
+    _check_inputs(request)
+    _check_output("-o", request.output, OUTPUT_SUFFIXES)
+    if request.preview:
+        _check_output("--preview", request.preview, (".png",))
+    _check_nothing_overwritten(request)
+    _check_params(request)
+    for option, number, least in (
+        ("--faces", request.faces, _FEWEST_FACES),
+        ("--seed", request.seed, 0),
+    ):
+        if number < least:
+            raise InputError(f"{option} must be {least} or more, got {number}.")
+
+
+def _check_inputs(request: Reconstruct) -> None:
+    named_masks = () if request.masks in (("auto",), ("alpha",)) else request.masks
+    for path in (*request.inputs, *named_masks, *filter(None, [request.cameras])):
+        if not Path(path).exists():
+            raise InputError(f"{path} does not exist.")
+    for option, names in (("--views", request.views), ("--sheet", request.sheet)):
+        for name in names:
+            if name not in NAMED_VIEWS:
+                raise InputError(
+                    f"{option}: there is no view '{name}'; choose from {', '.join(NAMED_VIEWS)}."
+                )
+    are_files = not any(Path(path).is_dir() for path in request.inputs)
+    if request.views and are_files and len(request.views) != len(request.inputs):
+        raise InputError(
+            f"--views names {len(request.views)} views for {len(request.inputs)} images; "
+            "name one for each."
+        )
+    if request.sheet and len(request.inputs) != 1:
+        raise InputError(f"--sheet takes one image, got {len(request.inputs)}.")
+
+
+def _check_output(option: str, text: str, suffixes: Sequence[str]) -> None:
+    path = Path(text)
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{option}: '{text}' must end in {' or '.join(suffixes)}.")
+    if path.is_dir():
+        raise InputError(f"{option}: '{text}' is a folder; name a file.")
+    if not path.parent.is_dir():
+        raise InputError(f"{option}: the folder '{path.parent}' does not exist; make it first.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(None, "the file is write-protected")
+    except OSError as error:
+        raise InputError(
+            f"{option}: cannot write '{text}' ({error.strerror}); choose another place."
+        ) from error
+
+
+def _check_nothing_overwritten(request: Reconstruct) -> None:
+    output = Path(request.output)
+    written = [output, *([Path(request.preview)] if request.preview else [])]
+    if output.suffix.lower() == ".obj" and request.texture == "uv":
+        written.append(output.with_suffix(".png"))
+    read = {Path(p).resolve() for p in (*request.inputs, *request.masks, request.cameras) if p}
+    for path in written:
+        if path.resolve() in read:
+            raise InputError(f"writing {path} would replace an input; choose another name.")
+        if written.count(path) > 1:
+            raise InputError(f"{path} would be both texture and preview; choose another name.")
+
+
+def _check_params(request: Reconstruct) -> None:
+    values = dict(request.params)
+    align = values.pop("align", ALIGNMENTS[0])
+    if align not in ALIGNMENTS:
+        raise InputError(f"align must be one of {', '.join(ALIGNMENTS)}, got '{align}'.")
+    METHODS[request.method].make_params(cast(Quality, request.quality), values)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar with the stage's name on a terminal; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda p: bar.update(task, completed=p.fraction, description=p.stage)
+
+
+def _summary(result: Result, request: Reconstruct) -> str:
+    agreement = result.silhouette_iou
+    mean = sum(agreement.values()) / max(len(agreement), 1)
+    lowest = min(agreement, key=agreement.__getitem__)
+    closed = "watertight" if result.watertight else "NOT watertight"
+    lines = [
+        f"{result.output}: {result.vertices} vertices, {result.faces} faces, {closed}",
+        f"silhouette IoU: mean {mean:.3f}, lowest {agreement[lowest]:.3f} ({lowest})",
+        f"{result.method}, {result.quality}, {result.device}: {result.seconds:.1f} s",
+    ]
+    if request.preview:
+        lines.append(f"preview: {request.preview}")
+    return "\n".join([*lines, *(f"warning: {text}" for text in result.warnings)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The fair hull of a ball, which costs no energy, and the bounds that it must keep."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from backend.errors import Cancelled
+from backend.geometry.cameras import Cameras
+from backend.geometry.fair_hull import Contacts, Silhouettes, fair_hull, sample_grid
+from backend.geometry.isosurface import extract
+from backend.geometry.mesh import Mesh
+from backend.geometry.visual_hull import grid_points, silhouette_distances
+from backend.rendering.mesh_rasterizer import silhouette
+from backend.views import Views
+from tests.shapes import ball, box, camera, cameras_around, in_unit_cube, views_of
+
+RADIUS, RESOLUTION = 0.3, 48
+
+
+def silhouettes_of(views: Views) -> Silhouettes:
+    return Silhouettes(silhouette_distances(views), Cameras.stack(views.cameras))
+
+
+def agreement(mesh: Mesh, views: Views) -> list[float]:
+    """IoU of the rendered silhouette with each mask."""
+    vertices, faces = torch.as_tensor(mesh.vertices), torch.as_tensor(mesh.faces).long()
+    cameras, ious = Cameras.stack(views.cameras), []
+    for index, mask in enumerate(views.masks):
+        seen, observed = silhouette(vertices, faces, cameras, index).numpy() >= 0.5, mask >= 0.5
+        ious.append(float((seen & observed).sum() / (seen | observed).sum()))
+    return ious
+
+
+@pytest.fixture(scope="module")
+def views() -> Views:
+    return in_unit_cube(views_of(ball(RADIUS), cameras_around(8, 128)))
+
+
+@pytest.fixture(scope="module")
+def silhouettes(views: Views) -> Silhouettes:
+    return silhouettes_of(views)
+
+
+@pytest.fixture(scope="module")
+def fair(silhouettes: Silhouettes) -> np.ndarray:
+    return fair_hull(silhouettes, RESOLUTION).field
+
+
+def mean_radius_error(field: np.ndarray) -> float:
+    return float(np.abs(np.linalg.norm(extract(field).vertices, axis=1) - RADIUS).mean())
+
+
+def test_ball_is_rounder_than_its_exact_hull(silhouettes: Silhouettes, fair: np.ndarray):
+    assert mean_radius_error(fair) < 0.5 * mean_radius_error(silhouettes.hull(RESOLUTION))
+    assert mean_radius_error(fair) < 0.1 / RESOLUTION
+
+
+def test_it_stays_inside_the_hull(silhouettes: Silhouettes, fair: np.ndarray):
+    assert fair.dtype == np.float32
+    assert fair.shape == (RESOLUTION,) * 3
+    assert (fair <= silhouettes.hull(RESOLUTION)).all()
+
+
+def test_silhouettes_are_kept(views: Views, fair: np.ndarray):
+    assert min(agreement(extract(fair), views)) >= 0.98
+
+
+def test_every_ray_on_a_contour_comes_within_a_cell_of_the_surface(
+    silhouettes: Silhouettes, fair: np.ndarray
+):
+    contacts = Contacts(silhouettes, silhouettes.hull(RESOLUTION))
+    deepest = torch.cat([sample_grid(torch.as_tensor(fair), p).amax(1) for p in contacts.rims])
+    assert len(deepest) > 8 * np.pi * 2 * RADIUS * RESOLUTION * 0.5
+    assert float(deepest.min()) > -1.0
+    assert float(deepest.max()) < 1.0
+
+
+def test_a_thin_plate_keeps_its_silhouettes():
+    """Least bending alone would lose it: it is thinner than two cells."""
+    cameras = [camera(p, 96, True) for p in [(0, -2, 0), (2, 0, 0), (0, 0, 2)]]
+    views = in_unit_cube(views_of(box((0.8, 0.7, 0.06)), cameras))
+    mesh = extract(fair_hull(silhouettes_of(views), 32).field)
+    assert mesh.is_closed_manifold()
+    assert min(agreement(mesh, views)) > 0.8
+
+
+def test_same_bytes_twice(silhouettes: Silhouettes):
+    first, second = (fair_hull(silhouettes, 24).field.tobytes() for _ in range(2))
+    assert first == second
+
+
+def test_progress_rises_to_one(silhouettes: Silhouettes):
+    told: list[float] = []
+    fair_hull(silhouettes, 40, progress=told.append)
+    assert told == sorted(told)
+    assert 0 < told[0] < 0.1
+    assert told[-1] == pytest.approx(1.0)
+
+
+def test_progress_may_stop_it(silhouettes: Silhouettes):
+    calls: list[float] = []
+
+    def progress(fraction: float) -> None:
+        calls.append(fraction)
+        if len(calls) == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fair_hull(silhouettes, 40, progress=progress)
+    assert len(calls) == 3
+
+
+def test_grid_is_read_where_its_cells_are():
+    grid = torch.as_tensor(grid_points(10).numpy() @ np.array([1.0, 10.0, 100.0], np.float32))
+    points = torch.tensor([[0.1, -0.2, 0.3], [0.0, 0.44, -0.44]])
+    expected = points @ torch.tensor([1.0, 10.0, 100.0])
+    torch.testing.assert_close(sample_grid(grid, points), expected, rtol=1e-4, atol=1e-3)

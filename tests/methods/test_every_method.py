@@ -1,0 +1,107 @@
+"""What every method in ``METHODS`` promises, on one ball and with the least work each allows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backend.errors import Cancelled
+from backend.geometry.mesh import Mesh
+from backend.methods import METHODS
+from backend.methods.interface import QUALITIES, MethodSpec
+from backend.views import Views
+from tests.shapes import ball, cameras_around, in_unit_cube, views_of
+
+RADIUS = 0.35
+SMALL: dict[str, Any] = {"resolution": 32, "steps": 20, "points": 2000}
+"""Enough for a ball; used by those methods that have a parameter of the name."""
+
+
+@pytest.fixture(scope="module")
+def views() -> Views:
+    return in_unit_cube(views_of(ball(RADIUS), cameras_around(6, 48)))
+
+
+@pytest.fixture(params=METHODS.values(), ids=METHODS.keys())
+def spec(request: pytest.FixtureRequest) -> MethodSpec:
+    return request.param
+
+
+def small_params(spec: MethodSpec) -> Any:
+    names = {field.name for field in dataclasses.fields(spec.params)}
+    return spec.make_params("draft", {k: v for k, v in SMALL.items() if k in names})
+
+
+class Log:
+    """Writes the reports down, and cancels at one of them."""
+
+    def __init__(self, cancel_at: int | None = None) -> None:
+        self.fractions: list[float] = []
+        self.messages: list[str] = []
+        self.previews: list[Mesh] = []
+        self.cancel_at = cancel_at
+
+    def __call__(self, fraction: float, message: str, preview: Mesh | None = None) -> None:
+        self.fractions.append(fraction)
+        self.messages.append(message)
+        self.previews += [preview] if preview else []
+        if len(self.fractions) == self.cancel_at:
+            raise Cancelled
+
+
+def test_a_ball_becomes_a_ball(spec: MethodSpec, views: Views):
+    log = Log()
+    mesh = spec.load(small_params(spec), "cpu", 0).reconstruct(views, log)
+    assert mesh.is_closed_manifold()
+    assert mesh.vertices.dtype == np.float32
+    assert np.abs(mesh.vertices).max() <= 0.5
+    # Positive volume: outward. The bounds are wide, as so little work was allowed.
+    ratio = mesh.signed_volume() / (4 / 3 * np.pi * RADIUS**3)
+    assert 0.6 < ratio < 1.3
+    middle = (mesh.vertices.max(axis=0) + mesh.vertices.min(axis=0)) / 2
+    np.testing.assert_allclose(middle, 0, atol=0.06)
+    assert 0 <= min(log.fractions)
+    assert max(log.fractions) <= 1
+    assert log.fractions == sorted(log.fractions)
+    assert len(log.fractions) >= 3
+    assert all(log.messages)
+    assert all(np.abs(preview.vertices).max() <= 0.51 for preview in log.previews)
+
+
+def test_the_same_seed_gives_the_same_mesh(spec: MethodSpec, views: Views):
+    first, second = (
+        spec.load(small_params(spec), "cpu", 3).reconstruct(views, Log()) for _ in range(2)
+    )
+    assert first.vertices.tobytes() == second.vertices.tobytes()
+    assert first.faces.tobytes() == second.faces.tobytes()
+
+
+@pytest.mark.parametrize("cancel_at", [1, 2, 3])
+def test_cancel_stops_it(spec: MethodSpec, views: Views, cancel_at: int):
+    log = Log(cancel_at)
+    with pytest.raises(Cancelled):
+        spec.load(small_params(spec), "cpu", 0).reconstruct(views, log)
+    assert len(log.fractions) == cancel_at
+
+
+def test_the_name_is_the_folder(spec: MethodSpec):
+    assert METHODS[spec.name] is spec
+    assert spec.params.__module__ == f"backend.methods.{spec.name}"
+
+
+def test_defaults_lie_within_their_bounds(spec: MethodSpec):
+    """Given as text, as the command line gives them, the defaults come back the same."""
+    defaults = dataclasses.asdict(spec.params())
+    text = {name: str(value) for name, value in defaults.items()}
+    assert spec.make_params("standard", text) == spec.params()
+    assert all(field.metadata["description"] for field in dataclasses.fields(spec.params))
+
+
+def test_presets_cover_every_quality(spec: MethodSpec):
+    assert set(spec.presets) == set(spec.image_size) == set(QUALITIES)
+    for quality in QUALITIES:
+        made = spec.make_params(quality, spec.presets[quality])
+        assert dataclasses.asdict(made).items() >= dict(spec.presets[quality]).items()
