@@ -87,7 +87,7 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
         method = plan.spec.load(plan.params, plan.device, request.seed)
         unit_mesh = method.reconstruct(fitted, method_report)
     with stages.stage("cleaning the mesh", 0.75, 0.8):
-        unit_mesh = _finished(unit_mesh, request.faces)
+        unit_mesh = finished(unit_mesh, request.faces)
         agreement = silhouette_agreement(unit_mesh, fitted, plan.device)
         mesh = unit_mesh.transformed(fitted.to_world.scale, fitted.to_world.offset)
     with stages.stage("texturing", 0.8, 0.95):
@@ -173,7 +173,7 @@ def _prepared(
     return views, working_views(views, to_world, size)
 
 
-def _finished(mesh: Mesh, faces: int) -> Mesh:
+def finished(mesh: Mesh, faces: int) -> Mesh:
     """One closed manifold without stray pieces, of at most ``faces`` triangles."""
     solid = keep_solid_parts(make_closed_manifold(mesh))
     small = decimate(solid, faces)

@@ -2,6 +2,8 @@
 
     python benchmarks/fit_quality.py --meshes FOLDER --views 8 --methods exact_hull visual_hull dvr
 
+``exact_hull`` is ``visual_hull`` with ``fairness=0``; ratios are against the first method named.
+
 FOLDER holds mesh files (GLB, OBJ, OFF, PLY) in sub-folders by category, and may hold an
 ``index.csv`` with the columns ``file`` and ``split``; then only the asked split is used. Meshes are
 chosen in turns over the categories, in the order of their names.
@@ -25,9 +27,7 @@ import csv
 import dataclasses
 import json
 import resource
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,11 @@ from scipy.spatial import cKDTree
 
 from backend.geometry.cameras import Cameras
 from backend.geometry.mesh import Mesh
+from backend.geometry.visual_hull import unit_cube
+from backend.images import working_views
 from backend.mesh_files import read_scene_mesh
+from backend.methods import METHODS
+from backend.pipeline import finished, silhouette_agreement
 from backend.rendering.mesh_rasterizer import Fragments, rasterize
 from backend.views import Camera, View
 
@@ -135,7 +139,9 @@ def photograph(mesh: Mesh, cameras: list[Camera]) -> list[View]:
         hit = (fragments.face >= 0).numpy().astype(np.float32)[..., None]
         coloured = np.concatenate([shade(mesh, fragments, doubled[index]) * hit, hit], axis=-1)
         mean = coloured.reshape(size, 2, size, 2, 4).mean(axis=(1, 3)).astype(np.float32)
-        image = np.divide(mean[..., :3], mean[..., 3:], where=mean[..., 3:] > 0, out=0 * mean[..., :3])
+        image = np.divide(
+            mean[..., :3], mean[..., 3:], where=mean[..., 3:] > 0, out=0 * mean[..., :3]
+        )
         views.append(View(f"view_{index:02d}", image, mean[..., 3], camera))
     return views
 
@@ -180,7 +186,9 @@ def depth_maps(mesh: Mesh) -> tuple[list[np.ndarray], list[Camera]]:
     cameras = orthographic_cameras(DIRECTIONS, 512)
     batch = Cameras.stack(cameras)
     vertices, faces = torch.as_tensor(mesh.vertices), torch.as_tensor(mesh.faces.astype(np.int64))
-    return [rasterize(vertices, faces, batch, i).depth.numpy() for i in range(len(cameras))], cameras
+    return [
+        rasterize(vertices, faces, batch, i).depth.numpy() for i in range(len(cameras))
+    ], cameras
 
 
 def lookup(depth: np.ndarray, camera: Camera, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -218,3 +226,122 @@ def score(mesh: Mesh, truth: Truth) -> dict[str, float]:
         "normal_consistency": float((forward + backward) / 2),
         "iou": float((occupied & truth.occupied).sum() / (occupied | truth.occupied).sum()),
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A method's name in the table, and how it is run."""
+
+    label: str
+    method: str
+    values: dict[str, float]
+
+    @classmethod
+    def named(cls, label: str) -> Trial:
+        """``exact_hull``, or a method's name."""
+        if label == "exact_hull":
+            return cls(label, "visual_hull", {"fairness": 0.0})
+        return cls(label, label, {})
+
+
+def run(trial: Trial, photographs: list[View], truth: Truth, quality: str) -> dict[str, float]:
+    """Reconstruct from the photographs as the command does, and score the mesh it would write."""
+    spec = METHODS[trial.method]
+    begin = time.perf_counter()
+    views = working_views(photographs, unit_cube(photographs), spec.image_size[quality])
+    method = spec.load(spec.make_params(quality, trial.values), "cpu", seed=0)
+    mesh = method.reconstruct(views, lambda fraction, message, preview=None: None)
+    seconds = time.perf_counter() - begin
+    mesh = finished(mesh, faces=20_000)
+    agreement = silhouette_agreement(mesh, views, "cpu")
+    world = mesh.transformed(views.to_world.scale, views.to_world.offset)
+    return score(world, truth) | {
+        "silhouette_iou": float(np.mean(list(agreement.values()))),
+        "closed": float(mesh.is_closed_manifold()),
+        "seconds": seconds,
+    }
+
+
+def chosen_meshes(folder: Path, split: str, count: int) -> list[Path]:
+    """``count`` meshes, in turns over the sub-folders; of one split where there is an index."""
+    index = folder / "index.csv"
+    if index.exists():
+        with index.open(newline="") as lines:
+            rows = [row for row in csv.DictReader(lines) if row["split"] == split]
+        paths = sorted(folder / row["file"] for row in rows)
+    else:
+        endings = (".glb", ".obj", ".off", ".ply")
+        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)
+    categories: dict[str, list[Path]] = {}
+    for path in paths:
+        categories.setdefault(path.relative_to(folder).parts[0], []).append(path)
+    rounds = max(map(len, categories.values()), default=0)
+    turns = [group[k] for k in range(rounds) for group in categories.values() if k < len(group)]
+    return turns[:count]
+
+
+def table(results: dict[str, dict[str, dict[str, float]]], labels: list[str]) -> dict[str, dict]:
+    """Print a row for each method: means over all meshes, ratios mesh by mesh."""
+    base, summary = labels[0], {}
+    print(
+        f"\n{'method':12} chamfer  ratio worst  F@1%  normal   iou  silh. min   closed  s mean  max"
+    )
+    for label in labels:
+        rows = [result[label] for result in results.values()]
+        ratios = [r[label]["chamfer_l1"] / r[base]["chamfer_l1"] for r in results.values()]
+        mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        summary[label] = mean | {
+            "chamfer_ratio": float(np.mean(ratios)),
+            "chamfer_ratio_worst": float(np.max(ratios)),
+            "silhouette_iou_least": min(row["silhouette_iou"] for row in rows),
+            "seconds_most": max(row["seconds"] for row in rows),
+        }
+        print(
+            f"{label:12} {mean['chamfer_l1']:7.3f} {np.mean(ratios):6.3f} {np.max(ratios):5.2f}"
+            f" {mean['f_score']:5.3f} {mean['normal_consistency']:7.3f} {mean['iou']:5.3f}"
+            f" {mean['silhouette_iou']:5.3f} {summary[label]['silhouette_iou_least']:5.3f}"
+            f" {int(sum(row['closed'] for row in rows)):3d}/{len(rows):<3d}"
+            f" {mean['seconds']:6.1f} {summary[label]['seconds_most']:5.1f}"
+        )
+    return summary
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--meshes", type=Path, required=True, help="folder of mesh files")
+    parser.add_argument("--views", type=int, default=8, help="photographs of each mesh")
+    parser.add_argument("--count", type=int, default=20, help="meshes to take")
+    parser.add_argument("--split", default="test", help="split of index.csv")
+    parser.add_argument("--quality", default="standard", choices=("draft", "standard", "high"))
+    parser.add_argument("--size", type=int, default=512, help="pixels along each photograph")
+    parser.add_argument("--methods", nargs="+", default=["exact_hull", "visual_hull", "dvr"])
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    args = parser.parse_args()
+    trials = [Trial.named(label) for label in args.methods]
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for path in chosen_meshes(args.meshes, args.split, args.count):
+        mesh = normalised(read_scene_mesh(path))
+        truth = Truth.of(mesh)
+        photographs = photograph(mesh, perspective_cameras(args.views, args.size))
+        name = str(path.relative_to(args.meshes))
+        results[name] = {t.label: run(t, photographs, truth, args.quality) for t in trials}
+        scores = "  ".join(
+            f"{label} {row['chamfer_l1']:.3f} ({row['silhouette_iou']:.3f}, {row['seconds']:.1f} s)"
+            for label, row in results[name].items()
+        )
+        print(f"{name:40} {scores}", flush=True)
+    if not results:
+        parser.error(f"no meshes of split '{args.split}' in {args.meshes}")
+    summary = table(results, args.methods)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"peak memory of the whole run {peak:.2f} GiB")
+    if args.json:
+        answer = {"views": args.views, "quality": args.quality, "meshes": results}
+        print(json.dumps(answer | {"summary": summary, "peak_gib": peak}))
+
+
+if __name__ == "__main__":
+    main()

@@ -52,6 +52,16 @@ class Cameras:
         """Number of cameras."""
         return len(self.intrinsics)
 
+    def one(self, view: int) -> Cameras:
+        """The batch of one view alone."""
+        some = slice(view, view + 1)
+        return Cameras(
+            self.intrinsics[some],
+            self.world_to_camera[some],
+            self.orthographic[some],
+            self.image_size,
+        )
+
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Project points into every view.
 

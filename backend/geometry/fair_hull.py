@@ -20,21 +20,24 @@ is diagonal in the cosine basis, the bounds' step is a clamp. Coarse grids start
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import scipy.fft
 import torch
 from skimage.measure import find_contours
 from torch import Tensor
+from torch.nn import functional
 
 from .cameras import Cameras
 from .visual_hull import grid_points, signed_hull
 
 _PENALTY = 1e-3
 _RELAXATION = 1.6
-ROUNDS = 8
+ROUNDS = 12
 """How often, on the finest grid, the contacts are chosen; 30 is converged."""
 _INSIDE = 0.5
 """How deep, in cells, a ray inside a mask must come inside the surface."""
@@ -113,7 +116,7 @@ class Fairing:
 def fair_hull(
     silhouettes: Silhouettes,
     resolution: int,
-    upper: Callable[[int], np.ndarray] | None = None,
+    target: Callable[[int], Target | None] = lambda resolution: None,
     progress: Callable[[float], None] = lambda fraction: None,
     rounds: int = ROUNDS,
 ) -> Fairing:
@@ -122,24 +125,24 @@ def fair_hull(
     Args:
         silhouettes: Views in the unit cube.
         resolution: Cells along the cube.
-        upper: Gives the upper bound in cells for a resolution; the exact hull if None.
+        target: Gives what else pulls at the field, for a resolution.
         progress: Called with the share of the work done; may raise to stop.
         rounds: How often the contacts are chosen on the finest grid.
 
     Returns:
         The solved problem; its ``field`` is signed, in cells, positive inside.
     """
-    bound = upper or silhouettes.hull
     levels = _levels(resolution, rounds)
     work = np.cumsum([0.0] + [level.rounds * level.steps * level.resolution**3 for level in levels])
-    most = bound(levels[0].resolution)
+    most = silhouettes.hull(levels[0].resolution)
     fairing = Fairing(silhouettes, most, most)
     for index, level in enumerate(levels):
         if index > 0:
             start = _prolonged(fairing.field, level.resolution)
-            fairing = Fairing(silhouettes, bound(level.resolution), start)
+            fairing = Fairing(silhouettes, silhouettes.hull(level.resolution), start)
+        pull = target(level.resolution)
         for turn in range(level.rounds):
-            fairing.advance(level.steps)
+            fairing.advance(level.steps, pull)
             done = (turn + 1) / level.rounds
             progress(float((work[index] + done * (work[index + 1] - work[index])) / work[-1]))
     return fairing
@@ -155,7 +158,7 @@ def _levels(resolution: int, rounds: int) -> list[Level]:
 
 def _prolonged(field: np.ndarray, resolution: int) -> np.ndarray:
     """Trilinear refinement; values are in cells and grow with their number."""
-    finer = torch.nn.functional.interpolate(
+    finer = functional.interpolate(
         torch.as_tensor(field)[None, None], size=(resolution,) * 3, mode="trilinear"
     )[0, 0]
     return finer.numpy() * (resolution / field.shape[0])
@@ -263,7 +266,7 @@ def _samples(origins: Tensor, directions: Tensor, resolution: int) -> Tensor:
 def sample_grid(grid: Tensor, points: Tensor) -> Tensor:
     """Trilinear values ``[...]`` of a grid ``[R, R, R]`` over the unit cube at ``[..., 3]``."""
     lookup = 2 * points.flip(-1).reshape(1, 1, 1, -1, 3)
-    values = torch.nn.functional.grid_sample(
+    values = functional.grid_sample(
         grid[None, None], lookup, padding_mode="border", align_corners=False
     )
     return values.reshape(points.shape[:-1])
@@ -290,3 +293,68 @@ def _cells_around(points: Tensor, chosen: Tensor, resolution: int) -> np.ndarray
     return torch.unique(
         (cells[..., 0] * resolution + cells[..., 1]) * resolution + cells[..., 2]
     ).numpy()
+
+
+THIN = 0.5
+"""In cells of the coarse grid: parts of the exact hull thinner than twice this may come back."""
+
+
+def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
+    """Double the grid, and bring back what is too thin for the coarse one.
+
+    Parts thinner than a cell (wires, wings) vanish between cell centres although a mask shows them.
+    On the fine grid the exact hull's thin parts come back where a mask's pixels would stay empty
+    without them; everywhere else the field is the coarse one, kept inside the hull.
+
+    Args:
+        silhouettes: Views in the unit cube.
+        field: ``[R, R, R]`` in cells.
+
+    Returns:
+        ``[2 R, 2 R, 2 R]`` in cells of its own.
+    """
+    fine = 2 * field.shape[0]
+    hull = _hull_near(silhouettes, fine)
+    inside = torch.minimum(torch.as_tensor(_prolonged(field, fine)), hull)
+    # The signed distance's largest value nearby is half the local thickness; near enough would be
+    # too near, since a ridge of the hull is thin at its edge.
+    reach = functional.max_pool3d(hull[None, None], 9, stride=1, padding=4)[0, 0]
+    thin = ((reach < 2 * THIN) & (hull > -1.0) & (inside < hull)).nonzero()
+    needed = thin[_where_masks_are_empty(silhouettes, inside, thin)].unbind(1)
+    inside[needed] = hull[needed]
+    return inside.numpy()
+
+
+def _where_masks_are_empty(silhouettes: Silhouettes, field: Tensor, cells: Tensor) -> Tensor:
+    """Which ``cells`` ``[N, 3]`` fall on a pixel, in any view, that the field leaves empty."""
+    resolution, device = field.shape[0], silhouettes.distances.device
+    cameras, size = silhouettes.cameras, silhouettes.distances.shape[1]
+
+    def pixels(index: Tensor) -> np.ndarray:
+        points = ((index + 0.5) / resolution - 0.5).to(device)
+        return cameras.project(points)[0].floor().long().clamp(0, size - 1).cpu().numpy()
+
+    surface = pixels(((field > -0.5) & (field < 1.5)).nonzero())
+    asked = pixels(cells)
+    empty = np.zeros(len(cells), bool)
+    for view, distance in enumerate(silhouettes.distances.cpu().numpy()):
+        covered = np.zeros((size, size), np.uint8)
+        covered[surface[view, :, 1], surface[view, :, 0]] = 1
+        reach = 2 * math.ceil(pixels_per_cell(cameras, view, resolution) / 2) + 1
+        covered = cv2.dilate(covered, np.ones((reach, reach), np.uint8))
+        left = (distance > 0.5) & (covered == 0)
+        empty |= left[asked[view, :, 1], asked[view, :, 0]]
+    return torch.as_tensor(empty)
+
+
+def _hull_near(silhouettes: Silhouettes, resolution: int) -> Tensor:
+    """The exact hull's field in cells where it is near zero or above; deep outside, a bound."""
+    coarse = torch.as_tensor(silhouettes.hull(resolution // 2))
+    near = functional.max_pool3d(coarse[None, None], 3, stride=1, padding=1) > -1.5
+    near = near.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)[0, 0]
+    cells = near.nonzero()
+    points = ((cells + 0.5) / resolution - 0.5).to(silhouettes.distances.device)
+    values = signed_hull(silhouettes.distances, silhouettes.cameras, points).cpu() * resolution
+    hull = torch.full((resolution,) * 3, -3.0)
+    hull[near] = values
+    return hull

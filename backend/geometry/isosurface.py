@@ -8,7 +8,7 @@ from skimage.measure import marching_cubes
 from ..errors import ReconstructionError
 from .mesh import Mesh
 
-_LEAST = 3e-4  # share of the mean magnitude; for a distance field about a hundredth of a cell
+_LEAST = 2e-3  # of the field's change from cell to cell
 _GOLDEN = 0.6180339887
 
 
@@ -31,20 +31,30 @@ def extract(field: np.ndarray, level: float = 0.0) -> Mesh:
         raise ReconstructionError("the surface is empty: nothing is left inside it.")
     resolution = field.shape[0]
     height = field.astype(np.float64) - level
-    mean = float(np.abs(height).mean())
     # Just outside: a far value would pull the surface to the last layer of cells.
-    padded = np.pad(height / mean, 1, constant_values=-1.0)
-    vertices, faces, _, _ = marching_cubes(_distinct(padded), 0.0, allow_degenerate=False)
+    outside = -max(float(np.abs(height).mean()), 1e-6)
+    padded = _distinct(np.pad(height, 1, constant_values=outside))
+    vertices, faces, _, _ = marching_cubes(padded, 0.0, allow_degenerate=False)
     centred = (vertices - 0.5) / resolution - 0.5
     return Mesh(centred.astype(np.float32), np.ascontiguousarray(faces[:, ::-1], np.int32))
 
 
 def _distinct(field: np.ndarray) -> np.ndarray:
-    """A field of mean magnitude 1 as marching cubes can tell its cases apart, float32.
+    """Move values near zero away from it, each to its own side and by its own amount, float32.
 
-    Values near zero move away from it, each to its own side and by its own amount: where several
-    vertices fall together in one cell's centre, merging them could tear or pinch the surface.
+    Where several vertices fall together in one cell's centre, merging them could tear or pinch the
+    surface.
     """
-    own = _LEAST * (1 + (np.arange(field.size) * _GOLDEN % 1).reshape(field.shape))
+    share = _LEAST * (1 + (np.arange(field.size) * _GOLDEN % 1).reshape(field.shape))
+    own = share * _step_at_zero(field)
     moved = np.where(np.abs(field) < own, np.where(field < 0, -own, own), field)
     return moved.astype(np.float32)
+
+
+def _step_at_zero(field: np.ndarray) -> float:
+    """Mean difference of neighbours between which the field changes its sign."""
+    steps = []
+    for axis in range(3):
+        near, far = np.moveaxis(field, axis, 0)[:-1], np.moveaxis(field, axis, 0)[1:]
+        steps.append(np.abs(far - near)[(near < 0) != (far < 0)])
+    return float(np.concatenate(steps).mean())

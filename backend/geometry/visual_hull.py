@@ -46,12 +46,18 @@ def mask_distance(mask: np.ndarray, known: np.ndarray | None = None) -> np.ndarr
     distance = np.full(inside.shape, far, np.float32)
     if inside.any() and not inside.all():
         # Each transform measures to the nearest cell centre of the other side, half a cell too far.
-        to_outside = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) - 0.5
-        to_inside = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) - 0.5
+        to_outside, to_inside = _to_nearest_zero(inside) - 0.5, _to_nearest_zero(1 - inside) - 0.5
         distance = np.where(inside > 0, to_outside, -to_inside) / 2
     elif not inside.any():
         distance = -distance
-    return distance.reshape(height, 2, width, 2).mean(axis=(1, 3))
+    return distance.reshape(height, 2, width, 2).mean(axis=(1, 3)).astype(np.float32)
+
+
+def _to_nearest_zero(image: np.ndarray) -> np.ndarray:
+    """Distance to the nearest zero, ``[H, W]`` float64, the same bits on every run."""
+    distance = cv2.distanceTransform(image, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # The last bits depend on where the array lies in memory; but squares are whole numbers.
+    return np.sqrt(np.rint(distance.astype(np.float64) ** 2))
 
 
 def silhouette_distances(views: Views, device: torch.device | str = "cpu") -> Tensor:
@@ -80,12 +86,7 @@ def signed_hull(distances: Tensor, cameras: Cameras, points: Tensor) -> Tensor:
 
 def view_distance(distances: Tensor, cameras: Cameras, view: int, points: Tensor) -> Tensor:
     """Signed distance of ``points`` ``[N, 3]`` to one view's silhouette cone, ``[N]``."""
-    one = Cameras(
-        cameras.intrinsics[view : view + 1],
-        cameras.world_to_camera[view : view + 1],
-        cameras.orthographic[view : view + 1],
-        cameras.image_size,
-    )
+    one = cameras.one(view)
     pixels, depth = one.project(points)
     height, width = distances.shape[1:]
     size = torch.tensor([width, height], device=points.device, dtype=points.dtype)

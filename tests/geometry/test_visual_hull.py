@@ -73,6 +73,18 @@ def test_unknown_counts_as_inside():
     np.testing.assert_allclose(distance[:, :20][exact[:, :20] < 0], left[exact[:, :20] < 0])
 
 
+def test_distance_has_the_same_bits_wherever_the_mask_lies_in_memory():
+    coverage, _ = disc(61, 20.0, (30.3, 33.8))
+    copies = []
+    for shift in range(8):
+        room = np.zeros(coverage.size + 8, np.float32)
+        room[shift : shift + coverage.size] = coverage.ravel()
+        aside = [np.zeros(1000 * shift + 1, np.uint8) for _ in range(20)]
+        copies.append(mask_distance(room[shift : shift + coverage.size].reshape(61, 61)).tobytes())
+        del aside
+    assert len(set(copies)) == 1
+
+
 @pytest.mark.parametrize(("value", "sign"), [(0.0, -1), (1.0, 1)])
 def test_nothing_but_outside_or_inside_is_far_from_an_edge(value: float, sign: int):
     distance = mask_distance(np.full((20, 30), value, np.float32))

@@ -25,7 +25,7 @@ def views() -> Views:
     return in_unit_cube(views_of(ball(RADIUS), cameras_around(6, 48)))
 
 
-@pytest.fixture(params=METHODS.values(), ids=METHODS.keys())
+@pytest.fixture(params=METHODS.values(), ids=list(METHODS))
 def spec(request: pytest.FixtureRequest) -> MethodSpec:
     return request.param
 
@@ -63,7 +63,7 @@ def test_a_ball_becomes_a_ball(spec: MethodSpec, views: Views):
     assert 0.6 < ratio < 1.3
     middle = (mesh.vertices.max(axis=0) + mesh.vertices.min(axis=0)) / 2
     np.testing.assert_allclose(middle, 0, atol=0.06)
-    assert 0 <= min(log.fractions)
+    assert min(log.fractions) >= 0
     assert max(log.fractions) <= 1
     assert log.fractions == sorted(log.fractions)
     assert len(log.fractions) >= 3

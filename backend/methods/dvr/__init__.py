@@ -11,8 +11,24 @@ from ..interface import MethodSpec, param
 class Params:
     """Parameters of DVR."""
 
+    field: str = param(
+        "grid",
+        "grid: solved on a grid from the fair hull, seconds; mlp: the paper's network, for a GPU.",
+        choices=("grid", "mlp"),
+    )
     resolution: int = param(96, "Grid cells along the longest edge.", minimum=16, maximum=384)
-    steps: int = param(400, "Optimisation steps.", minimum=1, maximum=100_000)
+    rounds: int = param(
+        16, "grid: how often the photographs are compared.", minimum=1, maximum=1000
+    )
+    smoothing_rounds: int = param(
+        16, "grid: how long the hull is smoothed beforehand.", minimum=1, maximum=200
+    )
+    trust: float = param(
+        1.0, "grid: how much colours count against smoothness.", minimum=0.0, maximum=100.0
+    )
+    steps: int = param(10_000, "mlp: optimisation steps.", minimum=1, maximum=1_000_000)
+    hidden: int = param(256, "mlp: units in each layer.", minimum=8, maximum=2048)
+    rays: int = param(4096, "mlp: rays in each step.", minimum=16, maximum=65_536)
 
 
 SPEC = MethodSpec(
@@ -24,6 +40,10 @@ SPEC = MethodSpec(
     needs_cameras=True,
     needs_checkpoint=False,
     params=Params,
-    presets={"draft": {"steps": 100}, "standard": {}, "high": {"resolution": 160, "steps": 1200}},
+    presets={
+        "draft": {"resolution": 64, "rounds": 9, "smoothing_rounds": 8},
+        "standard": {},
+        "high": {"resolution": 160, "rounds": 24, "smoothing_rounds": 20},
+    },
     image_size={"draft": 256, "standard": 512, "high": 1024},
 )

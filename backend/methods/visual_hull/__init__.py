@@ -21,7 +21,8 @@ class Params:
     )
     rounding: float = param(
         0.0,
-        "Rounds the cross-sections that two or three drawings leave open; silhouettes are kept.",
+        "Pulls the cross-sections that two or three drawings leave open towards ellipses while the "
+        "hull is smoothed (needs fairness); silhouettes are kept.",
         minimum=0.0,
         maximum=1.0,
     )

@@ -14,32 +14,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...geometry.fair_hull import Silhouettes
+from ...geometry.fair_hull import Silhouettes, Target
 from ...geometry.visual_hull import grid_points
+
+_STRENGTH = 0.03
+"""Weight of the pull beside the bending energy."""
 
 _RIGHT_ANGLE = 0.2
 """Largest |cosine| of two viewing directions that still count as perpendicular."""
 
 
-def rounded_hull(silhouettes: Silhouettes, resolution: int, rounding: float) -> np.ndarray:
-    """The hull's field in cells with rounded cross-sections.
+def round_target(silhouettes: Silhouettes, resolution: int, rounding: float) -> Target | None:
+    """The rounded cross-sections as a pull on the fair hull.
 
-    Only pairs of orthographic views at right angles leave such cross-sections; others change
-    nothing.
+    A pull, no bound: where one pair's ellipse would miss another drawing's silhouette, the
+    silhouette wins.
 
     Args:
         silhouettes: Views in the unit cube.
         resolution: Cells along the cube.
-        rounding: 0 keeps rectangles, 1 gives ellipses.
+        rounding: 0 pulls nowhere, 1 pulls to ellipses.
 
     Returns:
-        ``[R, R, R]`` float32, positive inside, indexed ``[x, y, z]``.
+        None where there is nothing to round: only pairs of orthographic views at right angles
+        leave such cross-sections open.
     """
-    field = silhouettes.hull(resolution)
-    if rounding <= 0:
-        return field
+    pairs = _perpendicular_pairs(silhouettes)
+    if rounding <= 0 or not pairs:
+        return None
     points = grid_points(resolution, silhouettes.distances.device).reshape(-1, 3)
-    for one, other in _perpendicular_pairs(silhouettes):
+    field = silhouettes.hull(resolution)
+    near = field > -2.0
+    for one, other in pairs:
         place_one, width_one = _place(silhouettes, one, other, points)
         place_other, width_other = _place(silhouettes, other, one, points)
         power = 2.0 / rounding
@@ -47,7 +53,7 @@ def rounded_hull(silhouettes: Silhouettes, resolution: int, rounding: float) -> 
         half_width = torch.minimum(width_one, width_other) * resolution / 2
         inside = ((1 - radius) * half_width).reshape(field.shape).cpu().numpy()
         field = np.minimum(field, inside)
-    return field
+    return Target(field, (_STRENGTH * near).astype(np.float32))
 
 
 def _perpendicular_pairs(silhouettes: Silhouettes) -> list[tuple[int, int]]:

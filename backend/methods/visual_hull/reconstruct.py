@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 
 from ...geometry.cameras import Cameras
-from ...geometry.fair_hull import Silhouettes, fair_hull
+from ...geometry.fair_hull import Silhouettes, fair_hull, refined
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
 from ...geometry.visual_hull import silhouette_distances
 from ...views import Views
 from ..interface import Report
 from . import Params
-from .model import rounded_hull
+from .model import round_target
 
 
 def load(checkpoint: str | None, params: Params, device: str, seed: int) -> VisualHull:
@@ -38,15 +38,15 @@ class VisualHull:
         report(0.0, "carving the hull")
         cameras = Cameras.stack(views.cameras, self.device)
         silhouettes = Silhouettes(silhouette_distances(views, self.device), cameras)
-        field = rounded_hull(silhouettes, params.resolution, params.rounding)
+        field = silhouettes.hull(params.resolution)
         if params.fairness > 0:
             report(0.1, "smoothing the hull", extract(field))
             fair = fair_hull(
                 silhouettes,
                 params.resolution,
-                lambda resolution: rounded_hull(silhouettes, resolution, params.rounding),
+                lambda resolution: round_target(silhouettes, resolution, params.rounding),
                 lambda done: report(0.1 + 0.9 * done, "smoothing the hull"),
             ).field
             # Both fields keep the bounds, so every mixture of them does.
             field = (1 - params.fairness) * field + params.fairness * fair
-        return extract(field)
+        return extract(refined(silhouettes, field))

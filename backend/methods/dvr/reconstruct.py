@@ -1,0 +1,72 @@
+"""Fit one object: on the grid from the fair hull, or with the paper's network."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ...geometry.cameras import Cameras
+from ...geometry.fair_hull import Silhouettes, fair_hull, refined
+from ...geometry.isosurface import extract
+from ...geometry.mesh import Mesh
+from ...geometry.visual_hull import silhouette_distances
+from ...views import Views
+from ..interface import Report
+from . import Params
+from .grid_fit import Schedule, fit
+from .network_fit import NetworkSettings, extract_mesh, fit_network
+
+START_SHARE = 0.4
+"""Of the whole work, until the fair hull is there."""
+
+TRUST = 0.1
+"""Weight of a certain colour beside the bending energy, at ``trust = 1``."""
+
+
+def load(checkpoint: str | None, params: Params, device: str, seed: int) -> Dvr:
+    """Make the method ready; fitted to one object, it needs no weights."""
+    return Dvr(params, torch.device(device), seed)
+
+
+class Dvr:
+    """Differentiable volumetric rendering of one object."""
+
+    def __init__(self, params: Params, device: torch.device, seed: int) -> None:
+        self.params = params
+        self.device = device
+        self.seed = seed
+
+    def reconstruct(self, views: Views, report: Report) -> Mesh:
+        """Return a closed mesh in the unit cube.
+
+        Raises:
+            ReconstructionError: No cell lies inside all masks, or the network holds no surface.
+            Cancelled: By ``report``.
+        """
+        if self.params.field == "mlp":
+            settings = NetworkSettings(
+                steps=self.params.steps, hidden=self.params.hidden, rays=self.params.rays
+            )
+            network = fit_network(views, settings, self.device, self.seed, report)
+            return extract_mesh(network, self.params.resolution)
+        return self._fit_grid(views, report)
+
+    def _fit_grid(self, views: Views, report: Report) -> Mesh:
+        params = self.params
+        report(0.0, "carving the hull")
+        cameras = Cameras.stack(views.cameras, self.device)
+        silhouettes = Silhouettes(silhouette_distances(views, self.device), cameras)
+        report(0.02, "smoothing the hull", extract(silhouettes.hull(params.resolution)))
+        fairing = fair_hull(
+            silhouettes,
+            params.resolution,
+            progress=lambda done: report(START_SHARE * done, "smoothing the hull"),
+            rounds=params.smoothing_rounds,
+        )
+
+        def progress(done: float, field: np.ndarray) -> None:
+            report(START_SHARE + (1 - START_SHARE) * done, "comparing colours", extract(field))
+
+        schedule = Schedule(params.rounds, TRUST * params.trust)
+        field = fit(fairing, views, schedule, self.device, progress)
+        return extract(refined(silhouettes, field))

@@ -1,0 +1,166 @@
+"""DVR on the grid: the colours' step against known displacements, and a dent that no mask shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from backend.geometry.cameras import Cameras
+from backend.geometry.fair_hull import Silhouettes, fair_hull
+from backend.geometry.visual_hull import grid_points, silhouette_distances
+from backend.methods.dvr.grid_fit import (
+    Photographs,
+    Schedule,
+    disagreement,
+    find_surface,
+    fit,
+    spread,
+    surface_motion,
+)
+from backend.views import Camera, Similarity, Views
+from tests.shapes import cameras_around
+
+RADIUS, RESOLUTION = 0.38, 48
+DENT_CENTRE, DENT_RADIUS = np.array([0.0, -0.42, 0.2]), 0.26
+
+
+def crossings(origins: np.ndarray, along: np.ndarray, centre: np.ndarray, radius: float):
+    """Distances ``[..., 2]`` at which unit rays enter and leave a ball; inf where they miss."""
+    from_centre = origins - centre
+    middle = -(from_centre * along).sum(axis=-1)
+    under = radius**2 - (from_centre**2).sum(axis=-1) + middle**2
+    half = np.sqrt(np.maximum(under, 0))
+    found = np.stack([middle - half, middle + half], axis=-1)
+    return np.where((under > 0)[..., None], found, np.inf)
+
+
+def paint(points: np.ndarray) -> np.ndarray:
+    """Smooth colours of three directions, a few waves across the ball."""
+    return 0.5 + 0.35 * np.sin(points @ np.array([[23, 5, -9], [7, 21, 11], [-5, 13, 19]]).T)
+
+
+def photograph(camera: Camera, dented: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The painted ball's picture and mask; the dent is a smaller ball taken out of it."""
+    size = camera.image_size[0]
+    pixels = np.stack(np.meshgrid(*(np.arange(size) + 0.5,) * 2), axis=-1)
+    origins, directions = camera.rays(pixels)
+    along = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
+    whole = crossings(origins, along, np.zeros(3), RADIUS)
+    distance = whole[..., 0]
+    if dented:
+        dent = crossings(origins, along, DENT_CENTRE, DENT_RADIUS)
+        within = (dent[..., 0] < distance) & (distance < dent[..., 1])
+        beyond = np.where(dent[..., 1] < whole[..., 1], dent[..., 1], np.inf)
+        distance = np.where(within, beyond, distance)
+    hit = np.isfinite(distance)
+    points = origins + np.where(hit, distance, 0.0)[..., None] * along
+    return np.where(hit[..., None], paint(points), 0.0), hit
+
+
+def painted_views(count: int, dented: bool = False, size: int = 192) -> Views:
+    cameras = cameras_around(count, size)
+    images, masks = zip(*(photograph(camera, dented) for camera in cameras), strict=True)
+    return Views(
+        tuple(f"view {index}" for index in range(count)),
+        np.stack(images).astype(np.float32),
+        np.stack(masks).astype(np.float32),
+        np.ones((count, size, size), bool),
+        tuple(cameras),
+        Similarity(),
+    )
+
+
+def ball_field(radius: float) -> np.ndarray:
+    """Signed distance in cells."""
+    return ((radius - grid_points(RESOLUTION).norm(dim=-1)) * RESOLUTION).numpy()
+
+
+@pytest.fixture(scope="module")
+def views() -> Views:
+    return painted_views(12)
+
+
+@pytest.mark.parametrize("offset", [-0.8, -0.4, 0.4, 0.8])
+def test_one_step_undoes_a_displacement(views: Views, offset: float):
+    """A ball ``offset`` cells too large is told to shrink by about that, and the other way."""
+    photographs = Photographs.shrunk(views, 2, torch.device("cpu"))
+    surface = find_surface(ball_field(RADIUS + offset / RESOLUTION), photographs.cameras)
+    motion, certainty = surface_motion(surface, photographs, RESOLUTION)
+    certain = certainty > 0.2 * certainty.max()
+    assert certain.float().mean() > 0.2
+    assert float(motion[certain].median()) == pytest.approx(offset, abs=0.2)
+
+
+def test_the_truth_disagrees_least(views: Views):
+    photographs = Photographs.shrunk(views, 1, torch.device("cpu"))
+
+    def error(offset: float) -> float:
+        field = ball_field(RADIUS + offset / RESOLUTION)
+        return disagreement(find_surface(field, photographs.cameras), photographs)
+
+    assert error(0.0) < 0.3 * min(error(-1.0), error(1.0))
+
+
+def test_hidden_and_grazing_points_are_not_seen(views: Views):
+    photographs = Photographs.shrunk(views, 2, torch.device("cpu"))
+    surface = find_surface(ball_field(RADIUS), photographs.cameras)
+    for view, camera in enumerate(views.cameras):
+        seen = surface.seen[view] > 0
+        towards = torch.as_tensor(camera.centre, dtype=torch.float32) - surface.points
+        cosine = (surface.outward * torch.nn.functional.normalize(towards, dim=1)).sum(dim=1)
+        assert float(cosine[seen].min()) > 0.14
+        assert bool(seen[cosine > 0.3].float().mean() > 0.99)
+
+
+def test_plain_colours_move_nothing(views: Views):
+    """Without texture every depth looks alike, so no step may be certain."""
+    grey = Views(
+        views.names, np.full_like(views.images, 0.5), views.masks, views.known, views.cameras,
+        views.to_world,
+    )  # fmt: skip
+    photographs = Photographs.shrunk(grey, 2, torch.device("cpu"))
+    surface = find_surface(ball_field(RADIUS + 0.5 / RESOLUTION), photographs.cameras)
+    motion, certainty = surface_motion(surface, photographs, RESOLUTION)
+    assert float(certainty.max()) < 1e-3
+    assert float(motion.abs().max()) < 0.1
+
+
+def test_the_pull_adds_up_and_points_inward():
+    """Every point's pull is shared by eight cells, and an inward step lowers the field."""
+    field = ball_field(RADIUS)
+    surface = find_surface(field, Cameras.stack(cameras_around(4, 32)))
+    ones = torch.ones(len(surface.points))
+    target = spread(surface, 0.5 * ones, 2 * ones, field)
+    pull = float((2 / surface.slope.square()).sum())
+    assert float(target.weight.sum()) == pytest.approx(pull, rel=1e-4)
+    touched = target.weight > 0
+    np.testing.assert_allclose(
+        (target.field - field)[touched], -0.5 * float(surface.slope.median()), atol=0.05
+    )
+    np.testing.assert_array_equal(target.field[~touched], field[~touched])
+
+
+def test_colours_find_a_dent_that_no_silhouette_shows():
+    views = painted_views(16, dented=True)
+    cameras = Cameras.stack(views.cameras)
+    silhouettes = Silhouettes(silhouette_distances(views), cameras)
+    fairing = fair_hull(silhouettes, RESOLUTION, rounds=8)
+
+    def error(field: np.ndarray) -> float:
+        """Mean distance in cells from the dent's surface, over points that face it."""
+        points = find_surface(field, cameras).points.numpy()
+        true = np.minimum(
+            RADIUS - np.linalg.norm(points, axis=1),
+            np.linalg.norm(points - DENT_CENTRE, axis=1) - DENT_RADIUS,
+        )
+        facing = np.linalg.norm(points - DENT_CENTRE, axis=1) < DENT_RADIUS + 0.02
+        return float(np.abs(true[facing]).mean() * RESOLUTION)
+
+    before = error(fairing.field)
+    told: list[float] = []
+    after = fit(fairing, views, Schedule(16, 0.1), torch.device("cpu"), lambda s, _: told.append(s))
+    assert before > 1.0
+    assert error(after) < 0.6 * before
+    assert told == sorted(told)
+    assert told[-1] == 1.0

@@ -1,0 +1,192 @@
+"""The whole job, from drawings on disk to a mesh file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.spatial import KDTree
+
+from backend.camera_files import PosedImage, write_transforms
+from backend.errors import Cancelled, InputError
+from backend.geometry.mesh import Mesh
+from backend.mesh_files import read_mesh
+from backend.pipeline import reconstruct
+from backend.protocol import Reconstruct, Result
+from tests.shapes import Hit, ball, box, camera, cameras_around, view, views_of
+
+PLACES = {"front": (0, -2, 0), "right": (2, 0, 0), "top": (0, 0, 2)}
+SMALL: dict[str, Any] = {
+    "quality": "draft",
+    "params": {"resolution": 32, "fairness": 0},
+    "faces": 2000,
+}
+
+
+class Log:
+    """Writes the reports down, and cancels when it hears a word."""
+
+    def __init__(self, cancel_at: str = "") -> None:
+        self.told: list[tuple[float, str]] = []
+        self.cancel_at = cancel_at
+
+    def __call__(self, fraction: float, message: str, preview: Mesh | None = None) -> None:
+        self.told.append((fraction, message))
+        if message == self.cancel_at:
+            raise Cancelled
+
+
+def draw(folder: Path, hit: Hit, names: Sequence[str] = ("front", "right", "top")) -> tuple:
+    paths = []
+    for name in names:
+        one = view(name, camera(PLACES[name], 96, True), hit)
+        Image.fromarray(np.round(one.image * 255).astype(np.uint8)).save(folder / f"{name}.png")
+        paths.append(str(folder / f"{name}.png"))
+    return tuple(paths)
+
+
+def run(folder: Path, inputs: tuple, **words: Any) -> tuple[Result, Mesh]:
+    output = folder / words.pop("output", "out.glb")
+    request = Reconstruct(inputs, str(output), **(SMALL | words))
+    result = reconstruct(request, Log())
+    return result, read_mesh(output)
+
+
+def test_drawings_of_a_ball_become_a_ball(tmp_path: Path):
+    """Named views have no scale of their own: the longest edge is 2, its middle the origin."""
+    log = Log()
+    inputs = draw(tmp_path, ball(0.4))
+    result = reconstruct(Reconstruct(inputs, str(tmp_path / "out.glb"), **SMALL), log)
+    mesh = read_mesh(tmp_path / "out.glb")
+    assert result.watertight
+    assert mesh.is_closed_manifold()
+    assert mesh.signed_volume() > 0
+    assert len(mesh.faces) == result.faces <= 2000
+    assert len(mesh.vertices) == result.vertices
+    assert min(result.silhouette_iou.values()) > 0.97
+    assert list(result.silhouette_iou) == ["front.png", "right.png", "top.png"]
+    radii = np.linalg.norm(mesh.vertices, axis=1)
+    assert 0.9 < radii.min() < radii.max() < 1.25
+    np.testing.assert_allclose(mesh.vertices.min(axis=0), -1.0, atol=0.05)
+    np.testing.assert_allclose(mesh.vertices.max(axis=0), 1.0, atol=0.05)
+    fractions = [fraction for fraction, _ in log.told]
+    assert fractions == sorted(fractions)
+    assert fractions[0] == 0
+    assert log.told[-1] == (1.0, "done")
+    assert sum(result.stage_seconds.values()) <= result.seconds + 0.01
+
+
+def test_photographs_with_cameras_stay_in_their_world(tmp_path: Path):
+    centre = (0.1, -0.06, 0.08)
+    posed = []
+    for one in views_of(ball(0.3, centre), cameras_around(5, 96)):
+        path = tmp_path / f"{one.name}.png"
+        rgba = np.concatenate([one.image, one.mask[..., None]], axis=-1)
+        Image.fromarray(np.round(rgba * 255).astype(np.uint8)).save(path)
+        posed.append(PosedImage(path, one.camera))
+    write_transforms(tmp_path / "transforms.json", posed)
+    _, mesh = run(tmp_path, (str(tmp_path),))
+    radii = np.linalg.norm(mesh.vertices - np.array(centre), axis=1)
+    assert radii.mean() == pytest.approx(0.3, rel=0.03)
+    np.testing.assert_allclose(mesh.vertices.mean(axis=0), centre, atol=0.02)
+
+
+def test_symmetry_makes_halves_alike(tmp_path: Path):
+    """Photographs from one side: without the mirror images the far side is a guess."""
+    posed = []
+    for index, place in enumerate([(1.5, -2.0, 0.6), (2.2, 0.3, -0.5), (1.2, 1.8, 0.4)]):
+        one = view(f"{index}", camera(place, 96), box((0.7, 0.5, 0.4)))
+        rgba = np.concatenate([one.image, one.mask[..., None]], axis=-1)
+        Image.fromarray(np.round(rgba * 255).astype(np.uint8)).save(tmp_path / f"{index}.png")
+        posed.append(PosedImage(tmp_path / f"{index}.png", one.camera))
+    write_transforms(tmp_path / "transforms.json", posed)
+
+    def gap(symmetry: str) -> float:
+        _, mesh = run(tmp_path, (str(tmp_path),), symmetry=symmetry, texture="none")
+        middle = (mesh.vertices.max(axis=0) + mesh.vertices.min(axis=0))[0]
+        mirrored = mesh.vertices * [-1, 1, 1] + [middle, 0, 0]
+        return float(KDTree(mesh.vertices).query(mirrored)[0].mean())
+
+    assert gap("x") < 0.012
+    assert gap("x") < gap("none")
+
+
+@pytest.mark.parametrize("texture", ["none", "vertex", "uv"])
+def test_textures(tmp_path: Path, texture: str):
+    """Clay in front of white: every colour of the mesh is the clay's."""
+    clay = np.array([0.7, 0.4, 0.3])
+    result, mesh = run(tmp_path, draw(tmp_path, ball(0.4)), texture=texture)
+    assert result.watertight
+    assert mesh.vertex_colors is not None  # a reader takes white where there are no colours
+    colour = np.ones(3) if texture == "none" else clay
+    off = np.abs(mesh.vertex_colors - colour).max(axis=1)
+    assert np.median(off) < 0.02
+    assert np.quantile(off, 0.95) < 0.1
+    assert (mesh.texture is not None) == (mesh.face_uvs is not None) == (texture == "uv")
+    if mesh.texture is not None:
+        used = mesh.texture.reshape(-1, 3) / 255
+        assert (np.abs(used - clay).max(axis=1) < 0.05).mean() > 0.5
+
+
+def test_the_same_request_writes_the_same_bytes(tmp_path: Path):
+    inputs = draw(tmp_path, ball(0.4))
+    files = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        run(folder, inputs, params={"resolution": 32})
+        files.append((folder / "out.glb").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_preview_is_written(tmp_path: Path):
+    run(tmp_path, draw(tmp_path, ball(0.4)), preview=str(tmp_path / "preview.png"))
+    with Image.open(tmp_path / "preview.png") as picture:
+        assert picture.size == (960, 640)
+
+
+@pytest.mark.parametrize(
+    "stage", ["reading images", "carving the hull", "cleaning the mesh", "texturing", "writing"]
+)
+def test_cancel_leaves_no_file(tmp_path: Path, stage: str):
+    inputs = draw(tmp_path, ball(0.4))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(Cancelled):
+        reconstruct(Reconstruct(inputs, str(tmp_path / "out.glb"), **SMALL), Log(stage))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"method": "magic"}, "there is no method 'magic'"),
+        ({"quality": "best"}, "there is no quality 'best'"),
+        ({"symmetry": "z"}, "symmetry must be none, x or y"),
+        ({"texture": "paint"}, "texture must be vertex, uv or none"),
+        ({"faces": 3}, "4 faces or more"),
+        ({"device": "abacus"}, "there is no device 'abacus'"),
+        ({"params": {"size": 3}}, "has no parameter 'size'"),
+        ({"params": {"resolution": 3}}, "resolution must be between"),
+        ({"params": {"align": "sideways"}}, "align must be one of"),
+        ({"inputs": ("gone.png",)}, "there is no file or folder"),
+        ({"views": ("front", "right")}, "2 views are named"),
+        ({"output": "out.stl"}, "out.stl"),
+        ({"output": "gone/out.glb"}, "out.glb"),
+    ],
+)
+def test_every_wrong_word_is_named(tmp_path: Path, words: dict[str, Any], message: str):
+    request = Reconstruct(draw(tmp_path, ball(0.4)), "out.glb", **SMALL)
+    request = dataclasses.replace(request, **words)
+    request = dataclasses.replace(request, output=str(tmp_path / request.output))
+    with pytest.raises(InputError, match=message):
+        reconstruct(request, Log())
+    assert not Path(request.output).exists()
+
+
+def test_one_view_is_too_few(tmp_path: Path):
+    with pytest.raises(InputError, match="needs 2 views or more, got 1"):
+        run(tmp_path, draw(tmp_path, ball(0.4), ["front"]))
