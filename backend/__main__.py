@@ -17,12 +17,12 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from . import __version__
 from .errors import InputError
 from .methods import METHODS
-from .methods.interface import QUALITIES, MethodSpec, Quality
+from .methods.interface import QUALITIES, MethodSpec
 from .named_views import ALIGNMENTS, NAMED_VIEWS
 from .protocol import Progress, Reconstruct, Result
 from .worker import FAILURE, Ending, describe, run
@@ -345,7 +345,7 @@ def _check_params(request: Reconstruct) -> None:
     align = values.pop("align", ALIGNMENTS[0])
     if align not in ALIGNMENTS:
         raise InputError(f"align must be one of {', '.join(ALIGNMENTS)}, got '{align}'.")
-    METHODS[request.method].make_params(cast(Quality, request.quality), values)
+    METHODS[request.method].make_params(request.quality, values)
 
 
 @contextmanager

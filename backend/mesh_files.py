@@ -19,7 +19,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,28 @@ def write_mesh(path: Path, mesh: Mesh, metadata: Mapping[str, Any]) -> None:
         InputError: Another suffix, or a place that cannot be written to.
         ReconstructionError: Writing failed, say because the disk is full.
     """
+    write_files(mesh_contents(path, mesh, metadata))
+
+
+def mesh_contents(path: Path, mesh: Mesh, metadata: Mapping[str, Any]) -> dict[Path, bytes]:
+    """What :func:`write_mesh` writes, by file.
+
+    Raises:
+        InputError: Another suffix.
+    """
+    return _writer(path)(path, mesh, metadata)
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse, before any work, a file that no mesh can be written to.
+
+    Raises:
+        InputError: Another suffix than those of :func:`write_mesh`.
+    """
+    _writer(path)
+
+
+def _writer(path: Path) -> Callable[[Path, Mesh, Mapping[str, Any]], dict[Path, bytes]]:
     writers = {".glb": _glb_files, ".obj": _obj_files, ".ply": _ply_files}
     writer = writers.get(path.suffix.lower())
     if writer is None:
@@ -60,7 +82,7 @@ def write_mesh(path: Path, mesh: Mesh, metadata: Mapping[str, Any]) -> None:
             f"cannot write '{path.name}': meshes are written as {', '.join(SUFFIXES)}; "
             "give the output one of these endings."
         )
-    write_files(writer(path, mesh, metadata))
+    return writer
 
 
 def read_mesh(path: Path) -> Mesh:

@@ -22,10 +22,10 @@ from .geometry.mesh_repair import keep_solid_parts, make_closed_manifold
 from .geometry.visual_hull import unit_cube
 from .images import mirrored, working_views
 from .inputs import Inputs, read_inputs
-from .mesh_files import write_mesh
+from .mesh_files import check_suffix, mesh_contents, write_files
 from .methods import METHODS
 from .methods.interface import MethodSpec, Report
-from .preview import render_preview
+from .preview import preview_png
 from .protocol import Reconstruct, Result
 from .rendering.mesh_rasterizer import silhouette
 from .texture import bake_texture, vertex_colors
@@ -92,11 +92,13 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
         mesh = unit_mesh.transformed(fitted.to_world.scale, fitted.to_world.offset)
     with stages.stage("texturing", 0.8, 0.95):
         mesh = _coloured(mesh, views, request, plan.device)
-    with stages.stage("writing", 0.95, 1.0):
-        write_mesh(Path(request.output), mesh, _metadata(request, plan, inputs))
+    with stages.stage("writing", 0.95, 1.0) as report_writing:
+        output = Path(request.output)
+        files = mesh_contents(output, mesh, _metadata(request, plan, inputs))
         if request.preview:
-            render_preview(mesh, Path(request.preview))
-    report(1.0, "done")
+            files[Path(request.preview)] = preview_png(mesh)
+        report_writing(1.0, "writing")
+        write_files(files)
     return Result(
         output=request.output,
         method=request.method,
@@ -127,9 +129,10 @@ def _plan(request: Reconstruct) -> _Plan:
         raise InputError(f"texture must be vertex, uv or none, got '{request.texture}'.")
     if request.faces < 4:
         raise InputError(f"a closed mesh needs 4 faces or more, got {request.faces}.")
+    check_suffix(Path(request.output))
     values = dict(request.params)
     align = values.pop("align", "extents")
-    params = spec.make_params(request.quality, values)  # type: ignore[arg-type]
+    params = spec.make_params(request.quality, values)
     return _Plan(spec, params, align, resolve_device(request.device))
 
 
@@ -169,7 +172,7 @@ def _prepared(
     if request.symmetry != "none":
         axis = SYMMETRY_AXES[request.symmetry]
         views = views + mirrored(views, axis, float(to_world.offset[axis]))
-    size = spec.image_size[request.quality]  # type: ignore[index]
+    size = spec.image_size[request.quality]
     return views, working_views(views, to_world, size)
 
 

@@ -39,6 +39,11 @@ def render_preview(mesh: Mesh, path: Path, size: tuple[int, int] = (640, 960)) -
         InputError: The place cannot be written to.
         ReconstructionError: Writing failed.
     """
+    write_files({path: preview_png(mesh, size)})
+
+
+def preview_png(mesh: Mesh, size: tuple[int, int] = (640, 960)) -> bytes:
+    """The picture of :func:`render_preview`, as the content of a PNG file."""
     columns, rows = len(_DIRECTIONS), 2
     tile = size[0] // rows, size[1] // columns
     pairs = [_tiles(mesh, camera, tile) for camera in _cameras(mesh, tile)]
@@ -48,7 +53,7 @@ def render_preview(mesh: Mesh, path: Path, size: tuple[int, int] = (640, 960)) -
     )
     stream = io.BytesIO()
     Image.fromarray(np.round(framed * 255.0).astype(np.uint8)).save(stream, "PNG")
-    write_files({path: stream.getvalue()})
+    return stream.getvalue()
 
 
 def _backdrop(tile: tuple[int, int]) -> np.ndarray:

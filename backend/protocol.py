@@ -101,9 +101,9 @@ def decode(line: str) -> Message:
         ValueError: Not JSON, or not a known message with exactly its fields.
     """
     data = json.loads(line)
-    if not isinstance(data, dict) or data.get("type") not in _TYPES:
+    if not isinstance(data, dict) or str(data.get("type")) not in _TYPES:
         raise ValueError(f"not a message of this protocol: {line[:80]}")
-    cls = _TYPES[data.pop("type")]
+    cls = _TYPES[str(data.pop("type"))]
     names = {f.name for f in dataclasses.fields(cls)}
     if unknown := data.keys() - names:
         raise ValueError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")

@@ -32,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from backend.geometry.cameras import Cameras
 from backend.geometry.mesh import Mesh
@@ -214,8 +214,8 @@ def score(mesh: Mesh, truth: Truth) -> dict[str, float]:
     """Every score of the module's docstring but the silhouettes'."""
     points, normals = sample_surface(mesh, REFERENCE_SAMPLES, seed=1)
     asked = slice(0, SAMPLES)
-    to_truth, nearest_truth = cKDTree(truth.points).query(points[asked], workers=-1)
-    to_result, nearest_result = cKDTree(points).query(truth.points[asked], workers=-1)
+    to_truth, nearest_truth = KDTree(truth.points).query(points[asked], workers=-1)
+    to_result, nearest_result = KDTree(points).query(truth.points[asked], workers=-1)
     precision, recall = (to_truth < 0.01).mean(), (to_result < 0.01).mean()
     forward = np.abs((normals[asked] * truth.normals[nearest_truth]).sum(axis=1)).mean()
     backward = np.abs((truth.normals[asked] * normals[nearest_result]).sum(axis=1)).mean()

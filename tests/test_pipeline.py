@@ -77,7 +77,7 @@ def test_drawings_of_a_ball_become_a_ball(tmp_path: Path):
     fractions = [fraction for fraction, _ in log.told]
     assert fractions == sorted(fractions)
     assert fractions[0] == 0
-    assert log.told[-1] == (1.0, "done")
+    assert log.told[-1] == (1.0, "writing")
     assert sum(result.stage_seconds.values()) <= result.seconds + 0.01
 
 

@@ -20,11 +20,9 @@ is diagonal in the cosine basis, the bounds' step is a clamp. Coarse grids start
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import scipy.fft
 import torch
@@ -219,15 +217,22 @@ class Contacts:
 
 def _rays(silhouettes: Silhouettes, resolution: int, rim: bool) -> list[tuple[Tensor, Tensor]]:
     """Origins and directions for each view, through its contour or through its inside."""
-    cameras, rays = silhouettes.cameras, []
+    rays = []
     for view, distance in enumerate(silhouettes.distances.cpu().numpy()):
-        pitch = pixels_per_cell(cameras, view, resolution)
+        pitch = pixels_per_cell(silhouettes.cameras, view, resolution)
         pixels = _contour(distance, pitch) if rim else _interior(distance, pitch)
         if len(pixels):
-            at = torch.as_tensor(pixels, dtype=torch.float32, device=silhouettes.distances.device)
-            index = torch.full((len(at),), view, device=at.device)
-            rays.append(tuple(part.cpu() for part in cameras.rays(index, at)))
+            rays.append(_cast(silhouettes, view, pixels))
     return rays
+
+
+def _cast(silhouettes: Silhouettes, view: int, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Origins and directions ``[N, 3]`` of rays through ``pixels`` ``[N, 2]``, on the CPU."""
+    device = silhouettes.distances.device
+    at = torch.as_tensor(pixels, dtype=torch.float32, device=device)
+    index = torch.full((len(at),), view, device=device)
+    origins, directions = silhouettes.cameras.rays(index, at)
+    return origins.cpu(), directions.cpu()
 
 
 def pixels_per_cell(cameras: Cameras, view: int, resolution: int) -> float:
@@ -295,16 +300,17 @@ def _cells_around(points: Tensor, chosen: Tensor, resolution: int) -> np.ndarray
     ).numpy()
 
 
-THIN = 0.5
-"""In cells of the coarse grid: parts of the exact hull thinner than twice this may come back."""
+OUTLINE = 3.0
+"""Pixels inside a mask's contour that :func:`refined` looks through one by one."""
 
 
 def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
-    """Double the grid, and bring back what is too thin for the coarse one.
+    """Double the grid, and bring back what was too thin for the coarse one.
 
-    Parts thinner than a cell (wires, wings) vanish between cell centres although a mask shows them.
-    On the fine grid the exact hull's thin parts come back where a mask's pixels would stay empty
-    without them; everywhere else the field is the coarse one, kept inside the hull.
+    Wires, wings and sharp edges vanish between the centres of coarse cells although a mask shows
+    them. Every pixel along the masks' outlines whose ray misses the surface gets it back, from the
+    exact hull, where the ray comes nearest to the surface. Everywhere else the field is the coarse
+    one, kept inside the hull.
 
     Args:
         silhouettes: Views in the unit cube.
@@ -316,35 +322,19 @@ def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
     fine = 2 * field.shape[0]
     hull = _hull_near(silhouettes, fine)
     inside = torch.minimum(torch.as_tensor(_prolonged(field, fine)), hull)
-    # The signed distance's largest value nearby is half the local thickness; near enough would be
-    # too near, since a ridge of the hull is thin at its edge.
-    reach = functional.max_pool3d(hull[None, None], 9, stride=1, padding=4)[0, 0]
-    thin = ((reach < 2 * THIN) & (hull > -1.0) & (inside < hull)).nonzero()
-    needed = thin[_where_masks_are_empty(silhouettes, inside, thin)].unbind(1)
-    inside[needed] = hull[needed]
-    return inside.numpy()
-
-
-def _where_masks_are_empty(silhouettes: Silhouettes, field: Tensor, cells: Tensor) -> Tensor:
-    """Which ``cells`` ``[N, 3]`` fall on a pixel, in any view, that the field leaves empty."""
-    resolution, device = field.shape[0], silhouettes.distances.device
-    cameras, size = silhouettes.cameras, silhouettes.distances.shape[1]
-
-    def pixels(index: Tensor) -> np.ndarray:
-        points = ((index + 0.5) / resolution - 0.5).to(device)
-        return cameras.project(points)[0].floor().long().clamp(0, size - 1).cpu().numpy()
-
-    surface = pixels(((field > -0.5) & (field < 1.5)).nonzero())
-    asked = pixels(cells)
-    empty = np.zeros(len(cells), bool)
+    missing = []
     for view, distance in enumerate(silhouettes.distances.cpu().numpy()):
-        covered = np.zeros((size, size), np.uint8)
-        covered[surface[view, :, 1], surface[view, :, 0]] = 1
-        reach = 2 * math.ceil(pixels_per_cell(cameras, view, resolution) / 2) + 1
-        covered = cv2.dilate(covered, np.ones((reach, reach), np.uint8))
-        left = (distance > 0.5) & (covered == 0)
-        empty |= left[asked[view, :, 1], asked[view, :, 0]]
-    return torch.as_tensor(empty)
+        rows, columns = np.nonzero((distance > 0.5) & (distance < OUTLINE))
+        pixels = np.stack([columns, rows], axis=1) + 0.5
+        points = _samples(*_cast(silhouettes, view, pixels), fine)
+        values = sample_grid(inside, points)
+        empty = values.amax(dim=1) < 0
+        points, values = points[empty], values[empty]
+        chosen = _deepest(values, sample_grid(hull, points) > 0, values)
+        missing.append(_cells_around(points, chosen, fine))
+    cells = torch.as_tensor(np.concatenate(missing))
+    inside.view(-1)[cells] = hull.view(-1)[cells]
+    return inside.numpy()
 
 
 def _hull_near(silhouettes: Silhouettes, resolution: int) -> Tensor:

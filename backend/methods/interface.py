@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import InputError
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..geometry.mesh import Mesh
     from ..views import Views
 
-Quality = Literal["draft", "standard", "high"]
-QUALITIES: tuple[Quality, ...] = ("draft", "standard", "high")
+
+QUALITIES = ("draft", "standard", "high")
 
 
 def param(
@@ -97,10 +97,10 @@ class MethodSpec:
     needs_cameras: bool
     needs_checkpoint: bool
     params: type
-    presets: Mapping[Quality, Mapping[str, Any]]
-    image_size: Mapping[Quality, int]
+    presets: Mapping[str, Mapping[str, Any]]
+    image_size: Mapping[str, int]
 
-    def make_params(self, quality: Quality, values: Mapping[str, Any]) -> Any:
+    def make_params(self, quality: str, values: Mapping[str, Any]) -> Any:
         """Build ``Params``: the user's values, else the quality's preset, else the defaults.
 
         Text is converted to the field's type; ranges and choices are checked.

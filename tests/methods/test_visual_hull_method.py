@@ -8,7 +8,7 @@ import torch
 
 from backend.errors import ReconstructionError
 from backend.geometry.cameras import Cameras
-from backend.geometry.fair_hull import Silhouettes
+from backend.geometry.fair_hull import Silhouettes, refined
 from backend.geometry.isosurface import extract
 from backend.geometry.mesh import Mesh
 from backend.geometry.visual_hull import silhouette_distances
@@ -63,7 +63,7 @@ def slice_area(mesh: Mesh, z: float) -> float:
 def test_no_fairness_is_the_exact_hull(names: str):
     views = drawings(ball(RADIUS), names)
     silhouettes = Silhouettes(silhouette_distances(views), Cameras.stack(views.cameras))
-    expected, mesh = extract(silhouettes.hull(48)), made(views, fairness=0.0)
+    expected, mesh = extract(refined(silhouettes, silhouettes.hull(48))), made(views, fairness=0.0)
     np.testing.assert_array_equal(mesh.vertices, expected.vertices)
     np.testing.assert_array_equal(mesh.faces, expected.faces)
 

@@ -218,7 +218,7 @@ def _neighbour_average(mesh: Mesh) -> scipy.sparse.csr_matrix:
     ones = np.ones(len(start), np.float32)
     # On a closed surface every edge runs both ways, so this is symmetric already.
     edges = scipy.sparse.csr_matrix((ones, (start, end)), shape=(count, count))
-    whole = edges + scipy.sparse.identity(count, dtype=np.float32, format="csr")
+    whole = edges + scipy.sparse.diags(np.ones(count, np.float32), format="csr")
     return scipy.sparse.diags(1 / np.asarray(whole.sum(axis=1)).ravel()) @ whole
 
 
@@ -311,7 +311,7 @@ def spread(surface: Surface, motion: Tensor, weight: Tensor, field: np.ndarray) 
         step = torch.tensor(corner)
         share = torch.where(step > 0, part, 1 - part).prod(dim=1).numpy()
         cell = (low.long() + step).clamp(0, resolution - 1).numpy()
-        flat = np.ravel_multi_index(cell.T, field.shape)
+        flat = (cell[:, 0] * resolution + cell[:, 1]) * resolution + cell[:, 2]
         weights += np.bincount(flat, share * pull, minlength=field.size)
         changes += np.bincount(flat, share * change, minlength=field.size)
     wanted = field.ravel() + changes / np.maximum(weights, 1e-9)

@@ -47,7 +47,7 @@ class Dvr:
             settings = NetworkSettings(
                 steps=self.params.steps, hidden=self.params.hidden, rays=self.params.rays
             )
-            network = fit_network(views, settings, self.device, self.seed, report)
+            network = fit_network(views, settings, str(self.device), self.seed, report)
             return extract_mesh(network, self.params.resolution)
         return self._fit_grid(views, report)
 

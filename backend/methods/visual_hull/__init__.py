@@ -21,8 +21,8 @@ class Params:
     )
     rounding: float = param(
         0.0,
-        "Pulls the cross-sections that two or three drawings leave open towards ellipses while the "
-        "hull is smoothed (needs fairness); silhouettes are kept.",
+        "Makes the cross-sections that two or three drawings leave open round. With fairness 1 "
+        "every silhouette is kept; with less, drawings of many parts may lose some.",
         minimum=0.0,
         maximum=1.0,
     )

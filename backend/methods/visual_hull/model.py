@@ -134,8 +134,9 @@ def _intervals(level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             low, high = _crossing(level[row], start - 1), _crossing(level[row], end - 1)
             reach = slice(max(0, start - 2), min(width, end + 2))
             columns = np.arange(reach.start, reach.stop)
-            place[row, reach] = np.abs(2 * (columns - low) / max(high - low, 1e-3) - 1)
-            widths[row, reach] = high - low
+            here = np.abs(2 * (columns - low) / max(high - low, 1e-3) - 1)
+            widths[row, reach] = np.where(here < place[row, reach], high - low, widths[row, reach])
+            place[row, reach] = np.minimum(place[row, reach], here)
     return place, widths
 
 

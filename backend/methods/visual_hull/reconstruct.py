@@ -38,7 +38,8 @@ class VisualHull:
         report(0.0, "carving the hull")
         cameras = Cameras.stack(views.cameras, self.device)
         silhouettes = Silhouettes(silhouette_distances(views, self.device), cameras)
-        field = silhouettes.hull(params.resolution)
+        rounded = round_target(silhouettes, params.resolution, params.rounding)
+        field = rounded.field if rounded else silhouettes.hull(params.resolution)
         if params.fairness > 0:
             report(0.1, "smoothing the hull", extract(field))
             fair = fair_hull(
@@ -47,6 +48,6 @@ class VisualHull:
                 lambda resolution: round_target(silhouettes, resolution, params.rounding),
                 lambda done: report(0.1 + 0.9 * done, "smoothing the hull"),
             ).field
-            # Both fields keep the bounds, so every mixture of them does.
+            # Both fields stay inside the hull, so every mixture of them does.
             field = (1 - params.fairness) * field + params.fairness * fair
         return extract(refined(silhouettes, field))
