@@ -102,10 +102,16 @@ def _read_pictures(request: Reconstruct, reading: _Reading) -> list[_Pending]:
     if folder is None and any(path.is_dir() for path in paths):
         raise InputError("give image files, or one folder; not a folder among files.")
     images = [] if folder else paths
-    if request.views or not (request.cameras or folder):
+    if request.views or not (request.cameras or (folder and not _holds_only_drawings(folder))):
         images = images or _images_in(folder)
         return _uniquely_named([_Pending(path.name, reading.picture(path)) for path in images])
     return _posed_pictures(request, folder, images, reading)
+
+
+def _holds_only_drawings(folder: Path) -> bool:
+    """Whether all that lies in a folder is called front.png and the like."""
+    names = [path.stem.lower() for path in folder.iterdir()]
+    return bool(names) and all(name in NAMED_VIEWS for name in names)
 
 
 def _posed_pictures(

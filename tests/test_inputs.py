@@ -199,3 +199,15 @@ def test_what_cannot_be_used_is_said(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
         read(*files, **words)
+
+
+def test_a_folder_of_drawings_alone_needs_no_camera_file(tmp_path: Path):
+    folder = tmp_path / "drawings"
+    folder.mkdir()
+    for name in ("front", "right"):
+        pixels = np.full((40, 40, 3), 255, np.uint8)
+        pixels[10:30, 10:30] = 40
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    inputs = read_inputs(Reconstruct(inputs=(str(folder),), output="x.glb"), "extents")
+    assert [view.name for view in inputs.views] == ["front.png", "right.png"]
+    assert all(view.camera.orthographic for view in inputs.views)

@@ -79,6 +79,14 @@ def test_the_same_seed_gives_the_same_mesh(spec: MethodSpec, views: Views):
     assert first.faces.tobytes() == second.faces.tobytes()
 
 
+@pytest.mark.cuda
+def test_a_ball_becomes_a_ball_on_cuda(spec: MethodSpec, views: Views):
+    on_cuda = spec.load(small_params(spec), "cuda", 0).reconstruct(views, Log())
+    on_cpu = spec.load(small_params(spec), "cpu", 0).reconstruct(views, Log())
+    assert on_cuda.is_closed_manifold()
+    assert on_cuda.signed_volume() == pytest.approx(on_cpu.signed_volume(), rel=0.05)
+
+
 @pytest.mark.parametrize("cancel_at", [1, 2, 3])
 def test_cancel_stops_it(spec: MethodSpec, views: Views, cancel_at: int):
     log = Log(cancel_at)
