@@ -103,7 +103,7 @@ def _read_pictures(request: Reconstruct, reading: _Reading) -> list[_Pending]:
         raise InputError("give image files, or one folder; not a folder among files.")
     images = [] if folder else paths
     if request.views or not (request.cameras or (folder and not _holds_only_drawings(folder))):
-        images = images or _images_in(folder)
+        images = images or _images_in(paths[0])
         return _uniquely_named([_Pending(path.name, reading.picture(path)) for path in images])
     return _posed_pictures(request, folder, images, reading)
 
@@ -145,11 +145,13 @@ def _uniquely_named(pending: list[_Pending]) -> list[_Pending]:
     return pending
 
 
-def _images_in(folder: Path | None) -> list[Path]:
-    found = sorted(p for p in (folder or Path()).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise InputError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}) in {folder}.")
-    return found
+def _images_in(folder: Path) -> list[Path]:
+    """The images of a folder, or of the folder ``images`` in it."""
+    for place in (folder, folder / "images"):
+        inside = place.iterdir() if place.is_dir() else ()
+        if found := sorted(path for path in inside if path.suffix.lower() in IMAGE_SUFFIXES):
+            return found
+    raise InputError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}) in {folder}.")
 
 
 def _masked(
