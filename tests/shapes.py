@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 
+from backend.geometry.cameras import Cameras
+from backend.geometry.mesh import Mesh
+from backend.rendering.mesh_rasterizer import silhouette
 from backend.views import Camera, Similarity, View, Views
 
 Hit = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -95,3 +99,13 @@ def in_unit_cube(views: Sequence[View]) -> Views:
         cameras=tuple(view.camera for view in views),
         to_world=Similarity(),
     )
+
+
+def agreement(mesh: Mesh, views: Views) -> list[float]:
+    """IoU of the rendered silhouette with each mask."""
+    vertices, faces = torch.as_tensor(mesh.vertices), torch.as_tensor(mesh.faces).long()
+    cameras, ious = Cameras.stack(views.cameras), []
+    for index, mask in enumerate(views.masks):
+        seen, observed = silhouette(vertices, faces, cameras, index).numpy() >= 0.5, mask >= 0.5
+        ious.append(float((seen & observed).sum() / (seen | observed).sum()))
+    return ious

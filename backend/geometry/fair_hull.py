@@ -30,8 +30,9 @@ from skimage.measure import find_contours
 from torch import Tensor
 from torch.nn import functional
 
+from ..views import Views
 from .cameras import Cameras
-from .visual_hull import grid_points, signed_hull
+from .visual_hull import grid_points, signed_hull, silhouette_distances
 
 _PENALTY = 1e-3
 _RELAXATION = 1.6
@@ -57,6 +58,11 @@ class Silhouettes:
     distances: Tensor
     cameras: Cameras
 
+    @classmethod
+    def of(cls, views: Views, device: torch.device | str = "cpu") -> Silhouettes:
+        """Those of ``views``, on ``device``."""
+        return cls(silhouette_distances(views, device), Cameras.stack(views.cameras, device))
+
     def hull(self, resolution: int) -> np.ndarray:
         """The exact hull's field ``[R, R, R]`` in cells."""
         points = grid_points(resolution, self.distances.device)
@@ -66,7 +72,7 @@ class Silhouettes:
 
 @dataclass(frozen=True)
 class Target:
-    """What photographs add: a quadratic pull ``weight / 2 * (f - field)^2`` on each cell.
+    """What else shapes the surface: a quadratic pull ``weight / 2 * (f - field)^2`` on each cell.
 
     Attributes:
         field: ``[R, R, R]`` in cells.
@@ -182,14 +188,12 @@ class Contacts:
         """Cast the rays through the grid of ``upper``, one about every cell."""
         self.upper = upper
         self.resolution = upper.shape[0]
-        device = silhouettes.distances.device
         self.rims = [
             _samples(*rays, self.resolution) for rays in _rays(silhouettes, self.resolution, True)
         ]
         self.insides = [
             _samples(*rays, self.resolution) for rays in _rays(silhouettes, self.resolution, False)
         ]
-        self.device = device
         self.hull_on_rims = [sample_grid(torch.as_tensor(upper), points) for points in self.rims]
         self.hull_inside = [sample_grid(torch.as_tensor(upper), points) for points in self.insides]
 

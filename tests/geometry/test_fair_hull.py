@@ -7,30 +7,13 @@ import pytest
 import torch
 
 from backend.errors import Cancelled
-from backend.geometry.cameras import Cameras
 from backend.geometry.fair_hull import Contacts, Silhouettes, fair_hull, sample_grid
 from backend.geometry.isosurface import extract
-from backend.geometry.mesh import Mesh
-from backend.geometry.visual_hull import grid_points, silhouette_distances
-from backend.rendering.mesh_rasterizer import silhouette
+from backend.geometry.visual_hull import grid_points
 from backend.views import Views
-from tests.shapes import ball, box, camera, cameras_around, in_unit_cube, views_of
+from tests.shapes import agreement, ball, box, camera, cameras_around, in_unit_cube, views_of
 
 RADIUS, RESOLUTION = 0.3, 48
-
-
-def silhouettes_of(views: Views) -> Silhouettes:
-    return Silhouettes(silhouette_distances(views), Cameras.stack(views.cameras))
-
-
-def agreement(mesh: Mesh, views: Views) -> list[float]:
-    """IoU of the rendered silhouette with each mask."""
-    vertices, faces = torch.as_tensor(mesh.vertices), torch.as_tensor(mesh.faces).long()
-    cameras, ious = Cameras.stack(views.cameras), []
-    for index, mask in enumerate(views.masks):
-        seen, observed = silhouette(vertices, faces, cameras, index).numpy() >= 0.5, mask >= 0.5
-        ious.append(float((seen & observed).sum() / (seen | observed).sum()))
-    return ious
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +23,7 @@ def views() -> Views:
 
 @pytest.fixture(scope="module")
 def silhouettes(views: Views) -> Silhouettes:
-    return silhouettes_of(views)
+    return Silhouettes.of(views)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +64,7 @@ def test_a_thin_plate_keeps_its_silhouettes():
     """Least bending alone would lose it: it is thinner than two cells."""
     cameras = [camera(p, 96, True) for p in [(0, -2, 0), (2, 0, 0), (0, 0, 2)]]
     views = in_unit_cube(views_of(box((0.8, 0.7, 0.06)), cameras))
-    mesh = extract(fair_hull(silhouettes_of(views), 32).field)
+    mesh = extract(fair_hull(Silhouettes.of(views), 32).field)
     assert mesh.is_closed_manifold()
     assert min(agreement(mesh, views)) > 0.8
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from backend.errors import ReconstructionError
-from backend.geometry.cameras import Cameras
 from backend.geometry.fair_hull import Silhouettes, refined
 from backend.geometry.isosurface import extract
 from backend.geometry.mesh import Mesh
-from backend.geometry.visual_hull import silhouette_distances
 from backend.methods.visual_hull import SPEC, Params
 from backend.methods.visual_hull.reconstruct import load
-from backend.rendering.mesh_rasterizer import silhouette
 from backend.views import Views
-from tests.shapes import Hit, ball, box, camera, cameras_around, in_unit_cube, views_of
+from tests.shapes import Hit, agreement, ball, box, camera, cameras_around, in_unit_cube, views_of
 
 RADIUS = 0.35
 
@@ -33,15 +29,6 @@ def made(views: Views, **values: float) -> Mesh:
 def drawings(hit: Hit, names: str = "front right") -> Views:
     places = {"front": (0, -2, 0), "right": (2, 0, 0), "top": (0, 0, 2)}
     return in_unit_cube(views_of(hit, [camera(places[n], 96, True) for n in names.split()]))
-
-
-def agreement(mesh: Mesh, views: Views) -> list[float]:
-    vertices, faces = torch.as_tensor(mesh.vertices), torch.as_tensor(mesh.faces).long()
-    cameras, ious = Cameras.stack(views.cameras), []
-    for index, mask in enumerate(views.masks):
-        seen, observed = silhouette(vertices, faces, cameras, index).numpy() >= 0.5, mask >= 0.5
-        ious.append(float((seen & observed).sum() / (seen | observed).sum()))
-    return ious
 
 
 def slice_area(mesh: Mesh, z: float) -> float:
@@ -62,7 +49,7 @@ def slice_area(mesh: Mesh, z: float) -> float:
 @pytest.mark.parametrize("names", ["front right", "front right top"])
 def test_no_fairness_is_the_exact_hull(names: str):
     views = drawings(ball(RADIUS), names)
-    silhouettes = Silhouettes(silhouette_distances(views), Cameras.stack(views.cameras))
+    silhouettes = Silhouettes.of(views)
     expected, mesh = extract(refined(silhouettes, silhouettes.hull(48))), made(views, fairness=0.0)
     np.testing.assert_array_equal(mesh.vertices, expected.vertices)
     np.testing.assert_array_equal(mesh.faces, expected.faces)

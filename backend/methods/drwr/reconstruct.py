@@ -156,7 +156,7 @@ def surface(
 def _hull_cells(distances: Tensor, cameras: Cameras) -> Tensor:
     """Centres ``[M, 3]`` of the coarse cells inside the visual hull."""
     centres = grid_points(START_RESOLUTION, distances.device).reshape(-1, 3)
-    inside = centres[_hull(distances, cameras, centres) > 0]
+    inside = centres[signed_hull(distances, cameras, centres) > 0]
     if len(inside) == 0:
         raise ReconstructionError(
             "no point lies inside all silhouettes; check that the cameras fit the pictures."
@@ -170,12 +170,5 @@ def _hull_near(density: np.ndarray, distances: Tensor, cameras: Cameras) -> np.n
     near = density > 1e-3 * density.max()
     centres = grid_points(len(density), distances.device)
     centres = centres[torch.as_tensor(near, device=distances.device)]
-    hull[near] = _hull(distances, cameras, centres).cpu().numpy() * len(density)
-    return hull
-
-
-def _hull(distances: Tensor, cameras: Cameras, points: Tensor) -> Tensor:
-    """Signed distance ``[N]`` to the visual hull, positive inside."""
-    hull = signed_hull(distances, cameras, points)
-    assert isinstance(hull, Tensor)
+    hull[near] = signed_hull(distances, cameras, centres).cpu().numpy() * len(density)
     return hull

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...geometry.cameras import Cameras
 from ...geometry.fair_hull import Silhouettes, fair_hull, refined
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
-from ...geometry.visual_hull import silhouette_distances
 from ...views import Views
 from ..interface import Report
 from . import Params
@@ -54,8 +52,7 @@ class Dvr:
     def _fit_grid(self, views: Views, report: Report) -> Mesh:
         params = self.params
         report(0.0, "carving the hull")
-        cameras = Cameras.stack(views.cameras, self.device)
-        silhouettes = Silhouettes(silhouette_distances(views, self.device), cameras)
+        silhouettes = Silhouettes.of(views, self.device)
         report(0.02, "smoothing the hull", extract(silhouettes.hull(params.resolution)))
         fairing = fair_hull(
             silhouettes,

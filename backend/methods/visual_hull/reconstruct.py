@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ...geometry.cameras import Cameras
 from ...geometry.fair_hull import Silhouettes, fair_hull, refined
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
-from ...geometry.visual_hull import silhouette_distances
 from ...views import Views
 from ..interface import Report
 from . import Params
@@ -36,8 +34,7 @@ class VisualHull:
         """
         params = self.params
         report(0.0, "carving the hull")
-        cameras = Cameras.stack(views.cameras, self.device)
-        silhouettes = Silhouettes(silhouette_distances(views, self.device), cameras)
+        silhouettes = Silhouettes.of(views, self.device)
         rounded = round_target(silhouettes, params.resolution, params.rounding)
         field = rounded.field if rounded else silhouettes.hull(params.resolution)
         if params.fairness > 0:
