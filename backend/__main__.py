@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
+from .checkpoints import find_checkpoints
 from .errors import InputError
+from .job_files import file_state
 from .methods import METHODS
 from .methods.interface import QUALITIES, MethodSpec
 from .named_views import ALIGNMENTS, NAMED_VIEWS
 from .protocol import Progress, Reconstruct, Result
+from .server import list_methods, serve
 from .worker import FAILURE, Ending, describe, run
 
 OUTPUT_SUFFIXES = (".glb", ".obj", ".ply")
@@ -48,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if arguments is not None and arguments.debug:
         print(ending.details, file=sys.stderr)
-    print(f"image-to-mesh: {ending.message}", file=sys.stderr)
+    print(f"image-to-mesh: {ending.message} {ending.hint}".rstrip(), file=sys.stderr)
     return ending.exit_code
 
 
@@ -72,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_methods(commands)
     _add_reconstruct(commands)
+    _add_checkpoints(commands)
+    _add_serve(commands)
     return parser
 
 
@@ -81,6 +86,25 @@ def _add_methods(commands: Any) -> None:
     methods.set_defaults(command=_methods)
     methods.add_argument("--json", action="store_true", help="print one JSON line instead")
     _add_debug(methods)
+
+
+def _add_checkpoints(commands: Any) -> None:
+    text = "List the trained weights in a folder."
+    parser = commands.add_parser("checkpoints", help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=_checkpoints)
+    parser.add_argument("folder", metavar="FOLDER", help="looked through one level deep")
+    parser.add_argument("--json", action="store_true", help="print one JSON line instead")
+    _add_debug(parser)
+
+
+def _add_serve(commands: Any) -> None:
+    text = "Answer requests on standard input, one JSON object a line; for programs."
+    parser = commands.add_parser("serve", help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=lambda arguments: serve(arguments.log_file))
+    parser.add_argument(
+        "--log-file", default="", metavar="FILE", help="log there instead of to standard error"
+    )
+    _add_debug(parser)
 
 
 def _add_reconstruct(commands: Any) -> None:
@@ -124,7 +148,8 @@ def _add_inputs(group: Any) -> None:
         nargs="+",
         default=["auto"],
         metavar="MASK",
-        help="auto (alpha channel, else found by itself), alpha, or one file for each image",
+        help="auto (alpha channel, else found by itself), alpha or a file: one for all images or "
+        "one for each",
     )
 
 
@@ -188,20 +213,9 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _methods(arguments: argparse.Namespace) -> None:
     if arguments.json:
-        print(json.dumps([_method_as_data(spec) for spec in METHODS.values()]))
+        print(json.dumps(list_methods()))
     else:
         print("\n\n".join(_method_as_text(spec) for spec in METHODS.values()))
-
-
-def _method_as_data(spec: MethodSpec) -> dict[str, Any]:
-    words = ("name", "label", "summary", "citation", "minimum_views", "needs_cameras")
-    params = [
-        {"name": f.name, "type": type(f.default).__name__, "default": f.default, **f.metadata}
-        for f in dataclasses.fields(spec.params)
-    ]
-    presets = {quality: dict(values) for quality, values in spec.presets.items()}
-    data = {word: getattr(spec, word) for word in (*words, "needs_checkpoint")}
-    return data | {"params": params, "presets": presets}
 
 
 def _method_as_text(spec: MethodSpec) -> str:
@@ -222,19 +236,35 @@ def _accepted(param: dataclasses.Field) -> str:
     return "" if low is None else f" ({low} or more)" if high is None else f" ({low} to {high})"
 
 
+# checkpoints --------------------------------------------------------------------------------------
+
+
+def _checkpoints(arguments: argparse.Namespace) -> None:
+    found, refused = find_checkpoints(Path(arguments.folder))
+    if arguments.json:
+        print(json.dumps({"checkpoints": found, "refused": refused}))
+        return
+    for one in found:
+        print(f"{one['path']}: {one['label']} ({one['method']})")
+    for one in refused:
+        print(f"{one['path']}: refused: {one['reason']}")
+    if not found and not refused:
+        print(f"no checkpoints in {arguments.folder}")
+
+
 # reconstruct --------------------------------------------------------------------------------------
 
 
 def _reconstruct(arguments: argparse.Namespace) -> Ending | None:
     request = _request(arguments)
     _check(request)
-    before = _state(request.output)
+    before = file_state(Path(request.output))
     try:
         with _progress_bar() as show:
             result = run(request, show)
     except KeyboardInterrupt as error:
         ending = describe(error)
-        if _state(request.output) == before:
+        if file_state(Path(request.output)) == before:
             return ending
         message = f"stopped; {request.output} had already been written."
         return dataclasses.replace(ending, message=message)
@@ -262,15 +292,6 @@ def _split_param(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _state(path: str) -> tuple[int, int] | None:
-    """Tells one version of a file from the next."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino
-
-
 def _check(request: Reconstruct) -> None:
     """Refuse at once what could only fail after the work."""
     _check_inputs(request)
@@ -288,7 +309,7 @@ def _check(request: Reconstruct) -> None:
 
 
 def _check_inputs(request: Reconstruct) -> None:
-    named_masks = () if request.masks in (("auto",), ("alpha",)) else request.masks
+    named_masks = [mask for mask in request.masks if mask not in ("auto", "alpha")]
     for path in (*request.inputs, *named_masks, *filter(None, [request.cameras])):
         if not Path(path).exists():
             raise InputError(f"{path} does not exist.")

@@ -11,11 +11,13 @@ import numpy as np
 
 from .camera_files import find_camera_file, read_cameras
 from .errors import InputError
+from .files import png, write_files
 from .images import Picture, find_mask, image_size, read_image, undistorted
 from .named_views import NAMED_VIEWS, named_cameras, split_sheet
-from .protocol import Reconstruct
+from .protocol import FindMask, Mask, Reconstruct
 from .views import Camera, View
 
+MASK_WORDS = ("auto", "alpha")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
@@ -158,10 +160,10 @@ def _masked(
     pending: Sequence[_Pending], request: Reconstruct, reading: _Reading
 ) -> tuple[list[View], dict[str, str]]:
     """Find every mask; the camera of a view without one is set later."""
-    mode, files = _mask_choice(request.masks, len(pending))
     views, sources = [], {}
-    for index, item in enumerate(pending):
-        mask_file = files[index] if files else item.mask_file
+    for item, choice in zip(pending, _mask_choices(request.masks, len(pending)), strict=True):
+        mode, mask_file = _mode_and_file(choice)
+        mask_file = mask_file or item.mask_file
         if mask_file is not None:
             reading.files.append(mask_file)
         mask = find_mask(item.picture, item.name, mask_file, mode)
@@ -172,12 +174,34 @@ def _masked(
     return views, sources
 
 
-def _mask_choice(masks: Sequence[str], count: int) -> tuple[str, list[Path]]:
-    if len(masks) == 1 and masks[0] in ("auto", "alpha"):
-        return masks[0], []
+def _mask_choices(masks: Sequence[str], count: int) -> Sequence[str]:
+    """One choice for each of ``count`` pictures: "auto", "alpha" or a file."""
+    if len(masks) == 1 and masks[0] in MASK_WORDS:
+        return [masks[0]] * count
     if len(masks) != count:
-        raise InputError(f"{len(masks)} mask files for {count} images; give one for each image.")
-    return "auto", [Path(mask) for mask in masks]
+        files = "masks" if set(masks) & set(MASK_WORDS) else "mask files"
+        raise InputError(f"{len(masks)} {files} for {count} images; give one for each image.")
+    return masks
+
+
+def _mode_and_file(choice: str) -> tuple[str, Path | None]:
+    """What ``find_mask`` takes for "auto", "alpha" or a file."""
+    return (choice, None) if choice in MASK_WORDS else ("auto", Path(choice))
+
+
+def write_mask(request: FindMask) -> Mask:
+    """Find one picture's mask and write it as a grey PNG of the picture's size.
+
+    Raises:
+        InputError: The picture or the mask file cannot be used, or no object is found.
+        ReconstructionError: Writing failed.
+    """
+    mode, mask_file = _mode_and_file(request.mask)
+    image = Path(request.image)
+    found = find_mask(read_image(image), image.name, mask_file, mode)
+    grey = np.round(found.coverage.clip(0, 1) * 255).astype(np.uint8)
+    write_files({Path(request.output): png(grey)})
+    return Mask(request.image, request.output, found.source, found.warnings, request.job)
 
 
 def _placeholder(size: tuple[int, ...]) -> Camera:

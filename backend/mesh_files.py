@@ -1,4 +1,4 @@
-"""Meshes as GLB, OBJ and PLY files.
+"""Meshes as GLB, OBJ and PLY files, and as plain arrays for the add-on.
 
 Axes: a mesh is Z-up in memory. GLB is Y-up as glTF demands, and OBJ is Y-up too, because that is
 what Blender's importer and most others expect without being told; both turn (x, y, z) into
@@ -8,17 +8,21 @@ Colours: sRGB in memory, in PLY, OBJ and textures; linear in the vertex colours 
 of glTF. A GLB or OBJ with a texture has no vertex colours, as viewers would multiply the two; a PLY
 has vertex colours only.
 
+Arrays (.npz, for whoever has numpy and no more): ``vertices`` ``[V, 3]`` float32 and ``faces``
+``[F, 3]`` int32, in the world, Z up; where the mesh has them ``colors`` ``[V, 4]`` uint8 sRGB,
+``uvs`` ``[F, 3, 2]`` float32 of each face's corners, v up, and ``texture`` uint8, the bytes of a
+PNG file; ``metadata``, JSON as a string.
+
 Equal meshes and metadata give equal bytes. Files appear whole or not at all.
 """
 
 from __future__ import annotations
 
-import errno
 import io
 import json
-import os
 import re
 import struct
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +33,12 @@ import trimesh
 from PIL import Image
 from trimesh.visual.material import PBRMaterial
 
-from .errors import InputError, ReconstructionError
+from .errors import InputError
+from .files import png, write_files
 from .geometry.mesh import Mesh
 
 SUFFIXES = (".glb", ".obj", ".ply")
+ARRAYS_SUFFIX = ".npz"
 _GENERATOR = "Image to Mesh"
 _FLOAT, _UINT32, _UINT16 = 5126, 5125, 5123
 _VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
@@ -44,10 +50,10 @@ def write_mesh(path: Path, mesh: Mesh, metadata: Mapping[str, Any]) -> None:
     An OBJ with a texture is accompanied by an ``.mtl`` and a ``.png`` file of its name.
 
     Args:
-        path: Ends in .glb, .obj or .ply.
+        path: Ends in .glb, .obj, .ply or .npz.
         mesh: Z-up.
-        metadata: Values that JSON can hold; kept in ``asset.extras`` of a GLB and in a comment
-            of the other formats.
+        metadata: Values that JSON can hold; kept in ``asset.extras`` of a GLB, in an array of
+            its own in .npz and in a comment of the other formats.
 
     Raises:
         InputError: Another suffix, or a place that cannot be written to.
@@ -75,7 +81,12 @@ def check_suffix(path: Path) -> None:
 
 
 def _writer(path: Path) -> Callable[[Path, Mesh, Mapping[str, Any]], dict[Path, bytes]]:
-    writers = {".glb": _glb_files, ".obj": _obj_files, ".ply": _ply_files}
+    writers = {
+        ".glb": _glb_files,
+        ".obj": _obj_files,
+        ".ply": _ply_files,
+        ARRAYS_SUFFIX: _array_files,
+    }
     writer = writers.get(path.suffix.lower())
     if writer is None:
         raise InputError(
@@ -91,6 +102,8 @@ def read_mesh(path: Path) -> Mesh:
     Raises:
         InputError: The file is missing, of another format, or damaged.
     """
+    if path.suffix.lower() == ARRAYS_SUFFIX:
+        return _read_arrays(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"cannot read '{path.name}': meshes are read from {', '.join(SUFFIXES)}.")
     return _welded(_merged(_load_parts(path)))
@@ -107,48 +120,6 @@ def read_scene_mesh(path: Path) -> Mesh:
         InputError: The file is missing, of an unknown format, damaged, or without triangles.
     """
     return _merged(_load_parts(path, turn_obj=False))
-
-
-def write_files(files: Mapping[Path, bytes]) -> None:
-    """Write files so that either all of them appear or none.
-
-    Raises:
-        InputError: The place cannot be written to.
-        ReconstructionError: Writing failed, say because the disk is full.
-    """
-    waiting = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
-    placed: list[Path] = []
-    try:
-        for path, content in files.items():
-            waiting[path].write_bytes(content)
-        for path, part in waiting.items():
-            os.replace(part, path)
-            placed.append(path)
-    except OSError as error:
-        for path in placed:
-            path.unlink(missing_ok=True)
-        raise _unwritable([*files][-1], error) from error
-    finally:
-        for part in waiting.values():
-            _remove(part)
-
-
-def _remove(part: Path) -> None:
-    try:
-        part.unlink(missing_ok=True)
-    except OSError:
-        return  # its folder does not exist or cannot be written to, so neither does it
-
-
-def _unwritable(path: Path, error: OSError) -> Exception:
-    reason = error.strerror or str(error)
-    if isinstance(error, FileNotFoundError):
-        return InputError(f"cannot write '{path}': the folder '{path.parent}' does not exist.")
-    if isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError)):
-        return InputError(f"cannot write '{path}': {reason}; choose another place.")
-    if error.errno == errno.ENOSPC:
-        return ReconstructionError(f"cannot write '{path}': the disk is full; free some space.")
-    return ReconstructionError(f"cannot write '{path}': {reason}.")
 
 
 # Axes and colours --------------------------------------------------------------------------------
@@ -175,12 +146,6 @@ def _linear_to_srgb(colors: np.ndarray) -> np.ndarray:
 
 def _to_bytes(colors: np.ndarray) -> np.ndarray:
     return np.round(colors.clip(0.0, 1.0) * 255.0).astype(np.uint8)
-
-
-def _png(texture: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(texture).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def _seams_split(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -246,7 +211,7 @@ def _glb_files(path: Path, mesh: Mesh, metadata: Mapping[str, Any]) -> dict[Path
     }
     if textured:
         assert mesh.texture is not None
-        view = buffer.add_bytes(_png(mesh.texture))
+        view = buffer.add_bytes(png(mesh.texture))
         scene["images"] = [{"bufferView": view, "mimeType": "image/png", "name": path.stem}]
         scene["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
         scene["textures"] = [{"source": 0, "sampler": 0}]
@@ -334,7 +299,7 @@ def _obj_files(path: Path, mesh: Mesh, metadata: Mapping[str, Any]) -> dict[Path
         lines += _rows("vt %.9g %.9g", uvs)
         faces = np.stack([vertex[corners], corners], axis=2).reshape(-1, 6)
         lines += [f"usemtl {name}", "s 1", *_rows("f %d/%d %d/%d %d/%d", faces + 1)]
-        files[path.with_name(f"{name}.png")] = _png(mesh.texture)
+        files[path.with_name(f"{name}.png")] = png(mesh.texture)
         files[path.with_name(f"{name}.mtl")] = _material(name).encode()
     else:
         lines += ["s 1", *_rows("f %d %d %d", mesh.faces + 1)]
@@ -348,6 +313,46 @@ def _material(name: str) -> str:
 
 def _rows(pattern: str, values: np.ndarray) -> list[str]:
     return [pattern % tuple(row) for row in values.tolist()]
+
+
+# Arrays ------------------------------------------------------------------------------------------
+
+
+def _array_files(path: Path, mesh: Mesh, metadata: Mapping[str, Any]) -> dict[Path, bytes]:
+    arrays = {"vertices": mesh.vertices.astype("<f4"), "faces": mesh.faces.astype("<i4")}
+    if mesh.vertex_colors is not None:
+        opaque = np.pad(mesh.vertex_colors, ((0, 0), (0, 1)), constant_values=1.0)
+        arrays["colors"] = _to_bytes(opaque)
+    if mesh.texture is not None and mesh.face_uvs is not None:
+        arrays["uvs"] = mesh.face_uvs.astype("<f4")
+        arrays["texture"] = np.frombuffer(png(mesh.texture), np.uint8)
+    arrays["metadata"] = np.array(json.dumps(dict(metadata), allow_nan=False))
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, values in arrays.items():
+            # numpy.savez writes the time of day into the file.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, values, allow_pickle=False)
+    return {path: stream.getvalue()}
+
+
+def _read_arrays(path: Path) -> Mesh:
+    if not path.is_file():
+        raise InputError(f"the mesh file '{path}' does not exist.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        texture = arrays.get("texture")
+        colors = arrays.get("colors")
+        return Mesh(
+            arrays["vertices"],
+            arrays["faces"],
+            None if colors is None else (colors[:, :3] / 255).astype(np.float32),
+            arrays.get("uvs"),
+            None if texture is None else np.asarray(Image.open(io.BytesIO(texture.tobytes()))),
+        )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"'{path}' cannot be read as a mesh: {error}.") from error
 
 
 # Reading -----------------------------------------------------------------------------------------

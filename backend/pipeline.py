@@ -15,6 +15,7 @@ import torch
 
 from . import __version__
 from .errors import InputError, ReconstructionError
+from .files import png, write_files
 from .geometry.cameras import Cameras
 from .geometry.decimation import decimate
 from .geometry.mesh import Mesh
@@ -22,14 +23,16 @@ from .geometry.mesh_repair import keep_solid_parts, make_closed_manifold
 from .geometry.visual_hull import unit_cube
 from .images import mirrored, working_views
 from .inputs import Inputs, read_inputs
-from .mesh_files import check_suffix, mesh_contents, write_files
+from .job_files import overlay_path
+from .mesh_files import check_suffix, mesh_contents
 from .methods import METHODS
 from .methods.interface import MethodSpec, Report
+from .overlays import overlay
 from .preview import preview_png
 from .protocol import Reconstruct, Result
 from .rendering.mesh_rasterizer import silhouette
 from .texture import bake_texture, vertex_colors
-from .views import View, Views
+from .views import Similarity, View, Views
 
 TEXTURE_SIZE = {"draft": 512, "standard": 1024, "high": 2048}
 SYMMETRY_AXES = {"x": 0, "y": 1}
@@ -70,7 +73,8 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
 
     Args:
         request: What is wanted.
-        report: Told the progress; may raise ``Cancelled``, then nothing is written.
+        report: Told the progress, and shown previews in the world; may raise ``Cancelled``, then
+            nothing is written.
 
     Raises:
         InputError: The request or its files cannot be used.
@@ -85,11 +89,11 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
         views, fitted = _prepared(inputs.views, request, plan.spec)
     with stages.stage(plan.spec.label, 0.1, 0.75) as method_report:
         method = plan.spec.load(plan.params, plan.device, request.seed)
-        unit_mesh = method.reconstruct(fitted, method_report)
+        unit_mesh = method.reconstruct(fitted, _in_world(method_report, fitted.to_world))
     with stages.stage("cleaning the mesh", 0.75, 0.8):
         unit_mesh = finished(unit_mesh, request.faces)
         agreement = silhouette_agreement(unit_mesh, fitted, plan.device)
-        mesh = unit_mesh.transformed(fitted.to_world.scale, fitted.to_world.offset)
+        mesh = _placed(unit_mesh, fitted.to_world)
     with stages.stage("texturing", 0.8, 0.95):
         mesh = _coloured(mesh, views, request, plan.device)
     with stages.stage("writing", 0.95, 1.0) as report_writing:
@@ -97,8 +101,11 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
         files = mesh_contents(output, mesh, _metadata(request, plan, inputs))
         if request.preview:
             files[Path(request.preview)] = preview_png(mesh)
+        overlays = _overlays(request, mesh, inputs.views, plan.device, report_writing)
         report_writing(1.0, "writing")
-        write_files(files)
+        if overlays:
+            Path(request.overlays).mkdir(parents=True, exist_ok=True)
+        write_files(files | overlays)
     return Result(
         output=request.output,
         method=request.method,
@@ -112,6 +119,8 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
         watertight=mesh.is_closed_manifold(),
         silhouette_iou=agreement,
         warnings=tuple(inputs.warnings + _said_masks(inputs) + _low_agreement(agreement)),
+        overlays=tuple(map(str, overlays)),
+        job=request.job,
     )
 
 
@@ -176,6 +185,19 @@ def _prepared(
     return views, working_views(views, to_world, size)
 
 
+def _placed(mesh: Mesh, to_world: Similarity) -> Mesh:
+    return mesh.transformed(to_world.scale, to_world.offset)
+
+
+def _in_world(report: Report, to_world: Similarity) -> Report:
+    """The report that a method gets: its previews are in the unit cube."""
+
+    def placed(fraction: float, message: str, preview: Mesh | None = None) -> None:
+        report(fraction, message, None if preview is None else _placed(preview, to_world))
+
+    return placed
+
+
 def finished(mesh: Mesh, faces: int) -> Mesh:
     """One closed manifold without stray pieces, of at most ``faces`` triangles."""
     solid = keep_solid_parts(make_closed_manifold(mesh))
@@ -207,6 +229,17 @@ def _coloured(mesh: Mesh, views: Sequence[View], request: Reconstruct, device: s
     return vertex_colors(mesh, views, device)
 
 
+def _overlays(
+    request: Reconstruct, mesh: Mesh, views: Sequence[View], device: str, report: Report
+) -> dict[Path, bytes]:
+    """The content of each view's overlay by its file, if they are wanted."""
+    files = {}
+    for index, view in enumerate(views if request.overlays else ()):
+        report(index / len(views), "writing")
+        files[overlay_path(Path(request.overlays), index)] = png(overlay(mesh, view, device))
+    return files
+
+
 def _metadata(request: Reconstruct, plan: _Plan, inputs: Inputs) -> Mapping[str, Any]:
     """What is needed to make the mesh again; nothing that differs from run to run."""
     return {
@@ -220,7 +253,20 @@ def _metadata(request: Reconstruct, plan: _Plan, inputs: Inputs) -> Mapping[str,
         "texture": request.texture,
         "seed": request.seed,
         "input_sha256": inputs.hashes,
-    }
+    } | ({"cameras": _cameras_as_data(inputs.views)} if request.overlays else {})
+
+
+def _cameras_as_data(views: Sequence[View]) -> list[dict[str, Any]]:
+    """Where each view's overlay belongs; of named views only the backend knows it."""
+    return [
+        {
+            "intrinsics": view.camera.intrinsics.tolist(),
+            "world_to_camera": view.camera.world_to_camera.tolist(),
+            "image_size": list(view.camera.image_size),
+            "orthographic": view.camera.orthographic,
+        }
+        for view in views
+    ]
 
 
 def _said_masks(inputs: Inputs) -> list[str]:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .files import write_files
 from .geometry.cameras import Cameras
 from .geometry.mesh import Mesh
-from .mesh_files import write_files
 from .rendering.mesh_rasterizer import rasterize
 from .views import Camera
 

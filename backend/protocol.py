@@ -71,11 +71,13 @@ class FindMask:
         image: The picture.
         mask: "auto", "alpha" or a mask file.
         output: Grey PNG to write, of the picture's size.
+        job: Name that the answer repeats.
     """
 
     image: str
     mask: str
     output: str
+    job: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ class Mask:
     output: str
     source: str
     warnings: tuple[str, ...] = ()
+    job: str = ""
 
 
 @dataclass(frozen=True)
@@ -257,6 +260,14 @@ Answer = (
     | Failure
 )
 Message = Request | Answer
+_KINDS: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "tuple": tuple,
+    "dict": dict,
+}
 _TYPES = {cls.__name__: cls for cls in get_args(Request) + get_args(Answer)}
 
 
@@ -269,9 +280,12 @@ def decode(line: str) -> Message:
     """Read one line; lists become tuples where the message has tuples.
 
     Raises:
-        ValueError: Not JSON, or not a known message with exactly its fields.
+        ValueError: Not JSON, or not a known message with exactly its fields and their types.
     """
-    data = json.loads(line)
+    try:
+        data = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply for a message") from None
     if not isinstance(data, dict) or str(data.get("type")) not in _TYPES:
         raise ValueError(f"not a message of this protocol: {line[:80]}")
     cls = _TYPES[str(data.pop("type"))]
@@ -280,6 +294,26 @@ def decode(line: str) -> Message:
         raise ValueError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     try:
-        return cls(**values)
+        message = cls(**values)
     except TypeError as error:
         raise ValueError(str(error)) from None
+    _check_types(message)
+    return message
+
+
+def _check_types(message: Message) -> None:
+    for f in dataclasses.fields(message):
+        value = getattr(message, f.name)
+        if not _fits(value, str(f.type)):
+            said = f"{type(message).__name__}.{f.name} must be {f.type}, got {value!r}"
+            raise ValueError(said[:200])
+
+
+def _fits(value: object, annotation: str) -> bool:
+    """Whether a value is of the type that a field of a message names."""
+    if annotation.endswith(" | None"):
+        return value is None or _fits(value, annotation.removesuffix(" | None"))
+    if annotation == "tuple[str, ...]":
+        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    kind = _KINDS[annotation.partition("[")[0]]
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

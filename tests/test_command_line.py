@@ -21,10 +21,10 @@ import torch
 from PIL import Image
 
 from backend import __main__ as command_line
-from backend.errors import Cancelled, InputError
+from backend.errors import Cancelled, InputError, ReconstructionError
 from backend.mesh_files import SUFFIXES
 from backend.methods import METHODS
-from backend.protocol import Progress, Reconstruct, Result
+from backend.protocol import FAILURE_KINDS, Progress, Reconstruct, Result
 from backend.worker import Ending, attempt, describe, run
 
 ROOT = Path(__file__).parents[1]
@@ -207,6 +207,7 @@ def test_output_endings_are_those_that_are_written() -> None:
         (["reconstruct", "IN"], ["--output"]),
         (["reconstruct", "gone.png", "-o", "OUT.glb"], ["gone.png does not exist"]),
         (["reconstruct", "IN", "-o", "OUT.stl"], ["OUT.stl", ".glb", ".obj", ".ply"]),
+        (["reconstruct", "IN", "-o", "OUT.npz"], ["OUT.npz", "must end in"]),
         (["reconstruct", "IN", "-o", "OUT"], ["must end in"]),
         (["reconstruct", "IN", "-o", "gone/OUT.glb"], ["folder", "gone", "does not exist"]),
         (["reconstruct", "IN", "-o", "folder.glb"], ["folder.glb", "is a folder"]),
@@ -228,6 +229,8 @@ def test_output_endings_are_those_that_are_written() -> None:
         ),
         (["reconstruct", "IN", "-o", "OUT.glb", "--cameras", "gone.json"], ["gone.json"]),
         (["reconstruct", "IN", "-o", "OUT.glb", "--masks", "gone.png"], ["gone.png"]),
+        (["reconstruct", "IN", "-o", "OUT.glb", "--masks", "auto", "gone.png"], ["gone.png"]),
+        (["checkpoints", "gone"], ["no folder gone"]),
         (["reconstruct", "IN", "-o", "OUT.glb", "--param", "fairness"], ["NAME=VALUE"]),
         (["reconstruct", "IN", "-o", "OUT.glb", "--param", "glow=1"], ["glow", "fairness"]),
         (["reconstruct", "IN", "-o", "OUT.glb", "--param", "fairness=2"], ["between 0.0 and 1.0"]),
@@ -399,13 +402,39 @@ def test_real_lack_of_memory_names_the_settings() -> None:
     for error in (numpy_error.value, torch_error.value):
         ending = describe(error)
         assert ending.exit_code == 1
-        assert "memory is full; lower --quality or --param resolution" in ending.message
+        assert "memory is full." in ending.message
+        assert "Lower the quality or the resolution" in ending.hint
+        assert ending.kind == "memory"
 
 
 def test_lack_of_device_memory_is_named() -> None:
     ending = describe(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
     assert ending.message.startswith("the memory of the CUDA device is full")
-    assert "--device cpu" in ending.message
+    assert "the device cpu" in ending.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (InputError("no."), "input", "no."),
+        (ReconstructionError("it failed."), "failure", "it failed."),
+        (torch.OutOfMemoryError("CUDA out of memory."), "memory", "the CUDA device is full"),
+        (RuntimeError("CUDA error: out of memory"), "memory", "is full"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling"), "memory", "is full"),
+        (OSError(12, "Cannot allocate memory"), "memory", "is full"),
+        (RuntimeError("CUDA error: an illegal memory access"), "cuda", "illegal memory access"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "cuda", "cuDNN"),
+        (ModuleNotFoundError("No module named 'cv2'", name="cv2"), "library", "cv2 is missing in"),
+        (ImportError("DLL load failed"), "library", "DLL load failed"),
+        (KeyError("x"), "failure", "unexpected KeyError: 'x'"),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, Exception) else None,
+)
+def test_the_kind_of_a_failure(error: Exception, kind: str, words: str) -> None:
+    failure = describe(error).as_failure("job")
+    assert [failure.kind, failure.job] == [kind, "job"]
+    assert failure.kind in FAILURE_KINDS
+    assert words in failure.message
 
 
 def test_other_endings() -> None:

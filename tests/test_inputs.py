@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from backend.camera_files import PosedImage, write_transforms
 from backend.errors import InputError
-from backend.inputs import Inputs, read_inputs
-from backend.protocol import Reconstruct
+from backend.inputs import Inputs, read_inputs, write_mask
+from backend.protocol import FindMask, Reconstruct
 from backend.views import Camera, View
 from tests.shapes import ball, box, camera, cameras_around, view, views_of
 
@@ -124,6 +124,56 @@ def test_masks_from_files(tmp_path: Path):
     for one, expected in zip(found.views, squares, strict=True):
         np.testing.assert_array_equal(one.mask, expected)
     assert set(found.mask_sources.values()) == {"file"}
+
+
+def test_masks_of_several_kinds(tmp_path: Path):
+    """One has alpha, one a mask file, and the plain background of one is to be found."""
+    cut_out = save(tmp_path / "front.png", drawing("front"), alpha=True)
+    (right, top) = drawings(tmp_path, ["right", "top"])
+    square = np.zeros((64, 64))
+    square[20:40, 10:50] = 1
+    mask = save_mask(tmp_path / "mask.png", square)
+    found = read(cut_out, right, top, masks=("alpha", str(mask), "auto"))
+    sources = {"front.png": "alpha", "right.png": "file", "top.png": "plain background"}
+    assert found.mask_sources == sources
+    np.testing.assert_array_equal(found.views[1].mask, square)
+    assert set(found.hashes) == {"front.png", "right.png", "top.png", "mask.png"}
+    with pytest.raises(InputError, match=r"right.png has no alpha channel"):
+        read(cut_out, right, masks=("auto", "alpha"))
+    with pytest.raises(InputError, match="2 masks for 3 images; give one for each image"):
+        read(cut_out, right, top, masks=("auto", "alpha"))
+
+
+def test_a_mask_file_that_is_asked_for_wins_over_the_camera_files(
+    posed: tuple[Path, list[Camera]],
+):
+    folder, cameras = posed
+    square = np.zeros((64, 64))
+    square[20:40, 10:50] = 1
+    own = save_mask(folder / "masks" / "own.png", square)
+    other = save_mask(folder / "masks" / "other.png", 1 - square)
+    images = [PosedImage(folder / f"view {i}.png", cameras[i], own) for i in range(3)]
+    write_transforms(folder / "transforms.json", images)
+    found = read(folder, masks=("auto", str(other), "auto"))
+    for one, expected in zip(found.views, [square, 1 - square, square], strict=True):
+        np.testing.assert_array_equal(one.mask, expected)
+
+
+def test_a_mask_alone_is_upright_like_its_picture(tmp_path: Path):
+    """EXIF orientation 6: the stored picture must be turned a quarter clockwise."""
+    stored = Image.new("RGB", (60, 40), "white")
+    stored.paste((0, 0, 0), (5, 5, 25, 20))
+    exif = stored.getexif()
+    exif[ExifTags.Base.Orientation] = 6
+    stored.save(tmp_path / "photo.png", exif=exif)
+    request = FindMask(str(tmp_path / "photo.png"), "auto", str(tmp_path / "mask.png"), "job")
+    answer = write_mask(request)
+    assert [answer.source, answer.job, answer.warnings] == ["plain background", "job", ()]
+    mask = np.asarray(Image.open(answer.output))
+    assert mask.shape == (60, 40)
+    expected = np.zeros((40, 60), bool)
+    expected[5:20, 5:25] = True
+    np.testing.assert_array_equal(mask >= 128, np.rot90(expected, -1))
 
 
 def test_masks_that_are_called_as_the_pictures_keep_their_own_hash(tmp_path: Path):

@@ -34,6 +34,8 @@ SPEC = MethodSpec(
     params=Params,
     presets={"draft": {"steps": 5, "fair": False}, "standard": {}, "high": {"steps": 50}},
     image_size={"draft": 64, "standard": 128, "high": 256},
+    seconds={"draft": 1, "standard": 2, "high": 3},
+    memory_gib={"draft": 1, "standard": 1, "high": 1},
 )
 
 

@@ -24,6 +24,7 @@ LIGHT = [
     "backend.protocol",
     "backend.views",
     "backend.camera_files",
+    "backend.checkpoints",
     "backend.named_views",
     "backend.errors",
     "backend.methods",

@@ -1,14 +1,17 @@
 import errno
+import io
 import json
 import os
 import struct
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 
 from backend.errors import InputError, ReconstructionError
 from backend.geometry.mesh import Mesh
@@ -47,7 +50,7 @@ def glb_json(path: Path) -> dict:
     return json.loads(content[20 : 20 + size])
 
 
-@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply", ".PLY"])
+@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply", ".PLY", ".npz"])
 @pytest.mark.parametrize("make", [colored_box, textured_box])
 def test_round_trip(tmp_path, suffix, make):
     mesh, path = make(), tmp_path / f"a mesh{suffix}"
@@ -56,7 +59,7 @@ def test_round_trip(tmp_path, suffix, make):
     assert back.is_closed_manifold() and back.vertices.dtype == np.float32
     # Faces keep their order; vertices may not, so compare corner by corner, to the last bit.
     np.testing.assert_array_equal(back.vertices[back.faces], mesh.vertices[mesh.faces])
-    if make is textured_box and suffix in (".glb", ".obj"):
+    if make is textured_box and suffix in (".glb", ".obj", ".npz"):
         assert back.texture is not None and back.face_uvs is not None and mesh.face_uvs is not None
         np.testing.assert_array_equal(back.texture, mesh.texture)
         np.testing.assert_allclose(back.face_uvs, mesh.face_uvs, atol=1e-7)
@@ -66,7 +69,7 @@ def test_round_trip(tmp_path, suffix, make):
         assert np.abs(difference).max() < 0.5 / 255 + 1e-6
 
 
-@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply"])
+@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply", ".npz"])
 def test_the_same_bytes_twice_and_nothing_else_in_the_folder(tmp_path, suffix):
     for folder in ("one", "other"):
         (tmp_path / folder).mkdir()
@@ -270,3 +273,51 @@ def test_blender_imports_it_upright_with_its_colours(tmp_path, suffix, make):
     else:
         assert mesh.vertex_colors is not None
         np.testing.assert_allclose(found["color"][:3], mesh.vertex_colors[0], atol=0.01)
+
+
+def test_arrays_need_numpy_alone(tmp_path):
+    """Read as the add-on does; the texture's first row is at the top, as in any PNG."""
+    mesh, path = textured_box(), tmp_path / "mesh.npz"
+    write_mesh(path, mesh, METADATA)
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    assert {name: (a.dtype.name, a.shape) for name, a in arrays.items() if a.ndim} == {
+        "vertices": ("float32", (8, 3)),
+        "faces": ("int32", (12, 3)),
+        "colors": ("uint8", (8, 4)),
+        "uvs": ("float32", (12, 3, 2)),
+        "texture": ("uint8", arrays["texture"].shape),
+    }
+    assert mesh.face_uvs is not None and mesh.texture is not None
+    np.testing.assert_array_equal(arrays["vertices"], mesh.vertices)
+    np.testing.assert_array_equal(arrays["uvs"], mesh.face_uvs)
+    assert (arrays["colors"][:, 3] == 255).all()
+    assert json.loads(str(arrays["metadata"])) == METADATA
+    picture = Image.open(io.BytesIO(arrays["texture"].tobytes()))
+    np.testing.assert_array_equal(np.asarray(picture), mesh.texture)
+
+
+def test_arrays_do_not_carry_the_time_of_day(tmp_path):
+    write_mesh(tmp_path / "mesh.npz", Mesh(colored_box().vertices, BOX_FACES), {})
+    with zipfile.ZipFile(tmp_path / "mesh.npz") as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert [entry.filename for entry in archive.infolist()] == [
+            *("vertices.npy", "faces.npy", "metadata.npy")
+        ]
+
+
+@pytest.mark.parametrize("change", ["missing", "empty", "cut", "foreign", "pickled"])
+def test_damaged_arrays_are_refused(tmp_path, change):
+    path = tmp_path / "mesh.npz"
+    write_mesh(path, colored_box(), METADATA)
+    content = path.read_bytes()
+    if change == "missing":
+        path.unlink()
+    elif change == "foreign":
+        np.savez(path, points=np.zeros(3))
+    elif change == "pickled":
+        np.savez(path, vertices=np.array([{}], dtype=object), faces=BOX_FACES)
+    else:
+        path.write_bytes(content[: 0 if change == "empty" else len(content) // 2])
+    with pytest.raises(InputError, match="mesh"):
+        read_mesh(path)

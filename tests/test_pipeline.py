@@ -16,6 +16,7 @@ from backend.camera_files import PosedImage, write_transforms
 from backend.errors import Cancelled, InputError
 from backend.geometry.mesh import Mesh
 from backend.mesh_files import read_mesh
+from backend.overlays import ONLY_MASK
 from backend.pipeline import reconstruct
 from backend.protocol import Reconstruct, Result
 from tests.shapes import Hit, ball, box, camera, cameras_around, view, views_of
@@ -190,3 +191,40 @@ def test_every_wrong_word_is_named(tmp_path: Path, words: dict[str, Any], messag
 def test_one_view_is_too_few(tmp_path: Path):
     with pytest.raises(InputError, match="needs 2 views or more, got 1"):
         run(tmp_path, draw(tmp_path, ball(0.4), ["front"]))
+
+
+def test_previews_are_shown_in_the_world(tmp_path: Path):
+    """The method's own are in the unit cube, these in the world, where named views are 2 long."""
+    shown: list[Mesh] = []
+
+    def report(fraction: float, message: str, preview: Mesh | None = None) -> None:
+        shown.extend([preview] if preview is not None else [])
+
+    words: dict[str, Any] = SMALL | {"params": {"resolution": 32, "fairness": 0.5}}
+    reconstruct(Reconstruct(draw(tmp_path, ball(0.4)), str(tmp_path / "o.npz"), **words), report)
+    for mesh in shown:
+        np.testing.assert_allclose(mesh.vertices.min(axis=0), -1.0, atol=0.1)
+        np.testing.assert_allclose(mesh.vertices.max(axis=0), 1.0, atol=0.1)
+    assert shown
+
+
+def test_overlays_are_of_the_original_views(tmp_path: Path):
+    """The ball's front drawing has a bar that the other drawings rule out: only mask, so red."""
+    inputs = draw(tmp_path, ball(0.4))
+    with Image.open(inputs[0]) as picture:
+        barred = picture.copy()
+    barred.paste((178, 102, 76), (8, 44, 88, 52))
+    barred.save(inputs[0])
+    folder = tmp_path / "over lays" / "new"
+    words: dict[str, Any] = {"params": SMALL["params"] | {"align": "as_drawn"}, "symmetry": "y"}
+    result, _ = run(tmp_path, inputs, output="o.npz", overlays=str(folder), job="j", **words)
+    assert result.job == "j"
+    assert list(result.overlays) == [str(folder / f"view-00{n}.png") for n in range(3)]
+    assert len(result.silhouette_iou) == 6
+    counts = []
+    for path in result.overlays:
+        with Image.open(path) as picture:
+            assert (picture.size, picture.mode) == ((96, 96), "RGBA")
+            counts.append((np.asarray(picture) == ONLY_MASK).all(axis=-1).sum())
+    assert counts[0] > 50
+    assert counts[0] > 5 * max(counts[1:])

@@ -87,6 +87,8 @@ class MethodSpec:
         params: Frozen dataclass whose fields are made by :func:`param`.
         presets: Parameter values that each quality sets; a value given by the user wins.
         image_size: Pixels along the side of the square working images, for each quality.
+        seconds: What each quality takes for 8 views on the reference machine (2 cores), about.
+        memory_gib: Main memory that each quality takes at its highest, about.
     """
 
     name: str
@@ -99,6 +101,8 @@ class MethodSpec:
     params: type
     presets: Mapping[str, Mapping[str, Any]]
     image_size: Mapping[str, int]
+    seconds: Mapping[str, float]
+    memory_gib: Mapping[str, float]
 
     def make_params(self, quality: str, values: Mapping[str, Any]) -> Any:
         """Build ``Params``: the user's values, else the quality's preset, else the defaults.

@@ -40,4 +40,6 @@ SPEC = MethodSpec(
     params=Params,
     presets={"draft": {"resolution": 64}, "standard": {}, "high": {"resolution": 160}},
     image_size={"draft": 256, "standard": 512, "high": 1024},
+    seconds={"draft": 3, "standard": 7, "high": 30},
+    memory_gib={"draft": 1, "standard": 1, "high": 2},
 )
