@@ -25,7 +25,7 @@ def _add_package(name: str, folder: Path) -> None:
 
 if TYPE_CHECKING:
     from backend import methods, protocol
-    from blender_addon import backend_install, backend_process, estimates, job
+    from blender_addon import backend_install, backend_process, estimates, job, python_check
 else:
     _add_package(PACKAGE, ROOT)
     _add_package(f"{PACKAGE}.blender_addon", ROOT / "blender_addon")
@@ -35,3 +35,4 @@ else:
     backend_process = importlib.import_module(f"{PACKAGE}.blender_addon.backend_process")
     estimates = importlib.import_module(f"{PACKAGE}.blender_addon.estimates")
     job = importlib.import_module(f"{PACKAGE}.blender_addon.job")
+    python_check = importlib.import_module(f"{PACKAGE}.blender_addon.python_check")

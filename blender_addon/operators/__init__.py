@@ -1,0 +1,10 @@
+"""The operators: thin, each gathers its inputs, starts the work and reports."""
+
+from . import backend, installation, reconstruction, references
+
+CLASSES: tuple[type, ...] = (
+    *references.CLASSES,
+    *reconstruction.CLASSES,
+    *backend.CLASSES,
+    *installation.CLASSES,
+)
