@@ -1,4 +1,5 @@
-# make demo: reconstruct the bundled example. make test: checks and tests. make extension: the zip.
+# make demo: reconstruct the bundled example. make test: checks and tests. make extension: the zip,
+# and the index of a repository that serves it. make test-window: a windowed Blender, photographed.
 # Another interpreter for .venv: make demo PYTHON=python3.12
 
 PYTHON ?= python3
@@ -9,8 +10,16 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 BPY_LIBRARIES := libx11-6 libxrender1 libxfixes3 libxi6 libxkbcommon0 libsm6 \
 	libgl1 libegl1 libegl-mesa0 libgl1-mesa-dri
 BPY_SCRIPTS := $(VENV)/lib/python3.11/site-packages/bpy/4.5/scripts
+EXTENSION_TOOL := $(BIN)/python $(BPY_SCRIPTS)/addons_core/bl_pkg/cli/blender_ext.py
+EXTENSION_TAGS := --valid-tags $(BPY_SCRIPTS)/modules/_bpy_internal/extensions/tags.py
+# Beside the one in .venv; each lies in a folder of its own and is found before that one.
+OTHER_BPY := 4.2.23 5.0.1
 
-.PHONY: demo test extension bpy-libraries
+# For make test-window: any command that starts Blender 4.3 or later, and where the pictures go.
+BLENDER ?= blender
+PICTURES ?= out/window
+
+.PHONY: demo test test-blender test-window extension bpy-libraries
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -25,13 +34,30 @@ test: $(VENV)/installed-test bpy-libraries
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/python -m pytest
+	$(MAKE) test-blender
+
+# The add-on's tests again, in the oldest and the newest Blender that has a module.
+test-blender: $(VENV)/installed-test bpy-libraries
+	@test -d $(BPY_SCRIPTS) || exit 0; set -e; for version in $(OTHER_BPY); do \
+		folder=$(CURDIR)/build/bpy-$$version; \
+		test -f $$folder/installed || { rm -rf $$folder; \
+			$(BIN)/pip install --quiet --no-deps --target $$folder bpy==$$version; \
+			touch $$folder/installed; }; \
+		PYTHONPATH=$$folder $(BIN)/python -m pytest -m blender tests/blender_addon; \
+	done
+
+test-window: extension
+	$(BIN)/python tests/window/take_pictures.py --blender '$(BLENDER)' --archive dist/*.zip \
+		--python $(BIN)/python --pictures $(PICTURES)
 
 extension: $(VENV)/installed-test
 	@test -d $(BPY_SCRIPTS) || { echo "Building needs Blender's builder, which make installs on \
 	Python 3.11 only; with Blender itself: blender --command extension build" >&2; exit 1; }
 	@mkdir -p dist
-	$(BIN)/python $(BPY_SCRIPTS)/addons_core/bl_pkg/cli/blender_ext.py build --source-dir . \
-		--output-dir dist --valid-tags $(BPY_SCRIPTS)/modules/_bpy_internal/extensions/tags.py
+	@rm -f dist/*.zip
+	$(EXTENSION_TOOL) build --source-dir . --output-dir dist $(EXTENSION_TAGS)
+	$(EXTENSION_TOOL) validate dist/*.zip $(EXTENSION_TAGS)
+	$(EXTENSION_TOOL) server-generate --repo-dir dist --html
 
 $(VENV)/installed: pyproject.toml | $(VENV)/pyvenv.cfg
 	$(BIN)/pip install --editable .

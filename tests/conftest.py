@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,13 @@ def blender_is_available() -> bool:
     return importlib.util.find_spec("bpy") is not None
 
 
+def ray_is_available() -> bool:
+    return importlib.util.find_spec("ray") is not None
+
+
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "cuda": (cuda_is_available, "torch finds no CUDA device"),
+    "ray": (ray_is_available, "Ray is not installed; it comes with the extra cluster"),
     "blender": (blender_is_available, "the module bpy is not installed; it needs Python 3.11"),
 }
 NOT_RUN = pytest.StashKey[list[str]]()
@@ -64,6 +70,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.hook.pytest_deselected(items=marked)
             items[:] = [item for item in items if item not in marked]
             lines.append(f"not run, marked {marker}: {len(marked)} ({reason})")
+
+
+def pytest_report_header() -> list[str]:
+    return [f"bpy: {version('bpy')}"] if blender_is_available() else []
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:

@@ -25,12 +25,16 @@ LIGHT = [
     "backend.views",
     "backend.camera_files",
     "backend.checkpoints",
+    "backend.dataset_files",
+    "backend.exr_files",
+    "backend.files",
     "backend.named_views",
     "backend.errors",
     "backend.methods",
     "backend.methods.interface",
     *(f"backend.methods.{name}" for name in METHODS),
 ]
+BLENDERS_LIBRARIES = {"bpy", "bpy_extras", "bmesh", "gpu", "gpu_extras", "mathutils", "numpy"}
 HEAVY_LIBRARIES = ["torch", "bpy", "scipy", "cv2", "PIL", "skimage", "trimesh"]
 
 
@@ -93,6 +97,13 @@ def relative_imports_only(path: str, source: str) -> list[str]:
     return [name for name in absolute if is_within(name, PROJECT | {"bl_ext", "image_to_mesh"})]
 
 
+def blenders_own_python_only(path: str, source: str) -> list[str]:
+    """What every Blender brings; a relative import is of this project."""
+    known = sys.stdlib_module_names | BLENDERS_LIBRARIES
+    absolute = [name for name, level in imports(path, source) if level == 0]
+    return [name for name in absolute if name.partition(".")[0] not in known]
+
+
 def no_import_of_heavy_backend(path: str, source: str) -> list[str]:
     heavy = heavy_modules()
     return [name for name, _ in imports(path, source) if is_within(name, heavy)]
@@ -122,6 +133,7 @@ RULES: dict[str, tuple[str, Rule]] = {
     ),
     "backend imports itself relatively": ("backend/**/*.py", relative_imports_only),
     "the add-on never imports torch": ("blender_addon/**/*.py", never_imports("torch", "training")),
+    "the add-on needs Blender's own Python": ("blender_addon/**/*.py", blenders_own_python_only),
     "the add-on has no threads": (
         "blender_addon/**/*.py",
         never_imports("threading", "_thread", "concurrent", "multiprocessing", "queue"),
@@ -156,6 +168,12 @@ PLANTED: list[tuple[str, str, str, str]] = [
         "backend.errors.InputError",
     ),
     ("the add-on never imports torch", "blender_addon/job.py", "import torch.nn", "torch.nn"),
+    (
+        "the add-on needs Blender's own Python",
+        "blender_addon/job.py",
+        "def f():\n    from PIL import Image",
+        "PIL.Image",
+    ),
     (
         "the add-on has no threads",
         "blender_addon/job.py",
@@ -222,6 +240,7 @@ PLANTED: list[tuple[str, str, str, str]] = [
     ("training needs no Blender", "training/datasets.py", "import bpy.types", "bpy.types"),
 ]
 ALLOWED: list[tuple[str, str, str]] = [
+    ("the add-on needs Blender's own Python", "blender_addon/job.py", "from bpy.props import x"),
     ("the add-on reads light files only", "blender_addon/job.py", "from ..backend import protocol"),
     (
         "the add-on reads light files only",

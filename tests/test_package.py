@@ -41,10 +41,11 @@ def test_one_version_everywhere(manifest: dict, pyproject: dict) -> None:
     assert newest[1] == backend.__version__
 
 
-def test_extension_asks_for_files_only(manifest: dict) -> None:
+def test_extension_asks_for_files_and_for_network_to_install(manifest: dict) -> None:
     assert manifest["id"] == "image_to_mesh"
     assert manifest["blender_version_min"] == "4.2.0"
-    assert list(manifest["permissions"]) == ["files"]
+    assert list(manifest["permissions"]) == ["files", "network"]
+    assert manifest["permissions"]["network"].startswith("Install the backend's Python packages")
     assert "wheels" not in manifest
 
 

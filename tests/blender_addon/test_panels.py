@@ -6,9 +6,6 @@ Blender's; the real window is looked at by the window's own tests.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -162,34 +159,3 @@ def test_every_operator_explains_itself(blender: Any) -> None:
             for name, described in kind.properties.items():
                 hidden = described.is_hidden or name in ("rna_type", "filepath")
                 assert hidden or described.description, f"{cls.__name__}.{name}"
-
-
-ENABLING = """
-import sys, time
-import bpy
-import addon_utils
-addon_utils.extensions_refresh()
-before = set(sys.modules)
-begin = time.process_time()
-bpy.ops.preferences.addon_enable(module={module!r})
-print("SECONDS", time.process_time() - begin)
-bpy.ops.preferences.addon_disable(module={module!r})
-print("LOADED", *{{name.partition(".")[0] for name in set(sys.modules) - before}})
-"""
-
-
-def test_enabling_is_quick_and_loads_nothing_heavy(switched_on: Any) -> None:
-    """In processes of their own, as a Blender that starts does it; the first writes byte code."""
-    command = [sys.executable, "-c", ENABLING.format(module=MODULE)]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    runs = []
-    for _ in range(4):
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        words = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
-        runs.append(float(words["SECONDS"]))
-        loaded = set(words["LOADED"].split())
-        assert not loaded & {"torch", "scipy", "cv2", "PIL", "skimage", "trimesh", "backend"}
-    assert min(runs) < 0.1, runs
