@@ -194,7 +194,7 @@ class IMAGE_TO_MESH_PT_method(_SubPanel, bpy.types.Panel):  # noqa: N801
         layout.use_property_split = True
         layout.use_property_decorate = False
         layout.prop(settings, "method")
-        _sentence(layout, context, METHODS[settings.method].summary)
+        draw_sentence(layout, context, METHODS[settings.method].summary)
         row = layout.row()
         row.use_property_split = False
         row.prop(settings, "quality", expand=True)
@@ -241,7 +241,7 @@ class IMAGE_TO_MESH_PT_result(_SubPanel, bpy.types.Panel):  # noqa: N801
         column = layout.column()
         column.prop(settings, "texture")
         if texture_kept(settings) != settings.texture:
-            _sentence(
+            draw_sentence(
                 column, context, "Remeshing loses UV maps: colors go to an attribute.", "INFO"
             )
         column.prop(settings, "faces")
@@ -296,11 +296,11 @@ def _draw_job(layout: bpy.types.UILayout, job: Job) -> None:
 def _draw_before_the_click(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """What keeps the button from working, or what it will take."""
     if problem := preferences().backend_problem():
-        _sentence(layout, context, problem, "ERROR")
+        draw_sentence(layout, context, problem, "ERROR")
         _draw_preferences_button(layout)
         return
     if why := why_not_now(context):
-        _sentence(layout, context, why, "INFO")
+        draw_sentence(layout, context, why, "INFO")
         return
     settings = settings_of(context.scene)
     least = METHODS[settings.method].minimum_views
@@ -313,7 +313,7 @@ def _draw_before_the_click(layout: bpy.types.UILayout, context: bpy.types.Contex
     row.active = False
     row.label(text=estimate.words[:1].upper() + estimate.words[1:], icon="PREVIEW_RANGE")
     if warning := estimate.warning(available_memory_gib()):
-        _sentence(layout, context, warning, "ERROR")
+        draw_sentence(layout, context, warning, "ERROR")
 
 
 def _draw_ending(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -321,10 +321,10 @@ def _draw_ending(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     if session.failure is not None:
         box = layout.box()
         box.alert = True
-        _sentence(box, context, session.failure.message, "CANCEL")
+        draw_sentence(box, context, session.failure.message, "CANCEL")
         box.alert = False
         if session.failure.hint:
-            _sentence(box, context, session.failure.hint)
+            draw_sentence(box, context, session.failure.hint)
         if session.failure.kind in ("library", "cuda"):
             _draw_preferences_button(box)
         elif session.failure.kind in ("crash", "failure"):
@@ -332,7 +332,7 @@ def _draw_ending(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     if session.notes:
         box = layout.box()
         for note in session.notes[:6]:
-            _sentence(box, context, note, "INFO")
+            draw_sentence(box, context, note, "INFO")
 
 
 def _draw_preferences_button(layout: bpy.types.UILayout) -> None:
@@ -361,9 +361,7 @@ def _draw_empties(
     """The image empties that stand in for the empty list."""
     empties = image_empties(context.view_layer, METHODS[settings.method].minimum_views)
     if not empties:
-        _sentence(
-            layout, context, "Drag pictures into the viewport, or add files with +.", margin=40
-        )
+        draw_sentence(layout, context, "Drag pictures into the viewport, or add files.", margin=40)
         return
     selected = all(empty.select_get() for empty in empties)
     layout.label(text="Selected image empties" if selected else "All visible image empties")
@@ -422,7 +420,7 @@ def _draw_backend(
 def _draw_no_backend(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     problem = preferences().backend_problem()
     if problem:
-        _sentence(layout, context, problem, "ERROR")
+        draw_sentence(layout, context, problem, "ERROR")
         _draw_preferences_button(layout)
     else:
         layout.label(text="Not running; starts with the first click", icon="PAUSE")
@@ -434,7 +432,7 @@ def _agreement(context: bpy.types.Context) -> dict[str, float]:
     return json.loads(stored["agreement"]) if stored else {}
 
 
-def _sentence(
+def draw_sentence(
     layout: bpy.types.UILayout,
     context: bpy.types.Context,
     text: str,

@@ -7,15 +7,21 @@ bound, silhouettes become lower bounds, and between both lies the field ``f`` of
     minimise  1/2 sum |grad(laplacian f)|^2    subject to    lower <= f <= u.
 
 The energy is zero for every quadratic, so that balls, ellipsoids and cylinders cost nothing,
-whereas the thin-plate energy |laplacian f|^2 pulls a ball inwards between the bounds. The lower
-bound says that along every ray on a mask's contour ``f`` must reach ``u`` somewhere (there, the
-surface touches the ray and its tangent plane holds the ray), and along every ray inside a mask it
-must come inside. Where on the ray is not known: it is where the current ``f`` is largest, chosen
-anew as ``f`` goes.
+whereas the thin-plate energy |laplacian f|^2 pulls a ball inwards between the bounds. Where the
+bending passes a limit, the square turns into a straight line (P. Huber, 1964): creases are cheap,
+and a box keeps its flat sides, which the square alone would hollow out between sharp edges. Where
+the rims of several views meet in one place, the object has an edge, for only there are many cones
+tangent at once; bending costs nothing there. It costs nothing at the border of the grid either,
+whose mirrored continuation no object has. The lower bound says that along every ray on a mask's
+contour ``f`` must reach ``u`` somewhere (there, the surface touches the ray and its tangent plane
+holds the ray), and along every ray inside a mask it must come inside. Where on the ray is not
+known: it is where the current ``f`` is largest, chosen anew as ``f`` goes.
 
 The obstacle problem is solved by the alternating direction method of multipliers (S. Boyd et al.,
 "Distributed Optimization and Statistical Learning via ADMM", 2011, section 5): the energy's step
-is diagonal in the cosine basis, the bounds' step is a clamp. Coarse grids start fine ones.
+is diagonal in the cosine basis, the bounds' step is a clamp. Huber's line is the square of what is
+left when the excess over the limit is taken away (D. Geman, C. Yang, 1995), so that it only adds to
+the right-hand side. Coarse grids start fine ones.
 """
 
 from __future__ import annotations
@@ -26,6 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 import torch
+from scipy.ndimage import maximum_filter
 from skimage.measure import find_contours
 from torch import Tensor
 from torch.nn import functional
@@ -36,10 +43,24 @@ from .visual_hull import grid_points, signed_hull, silhouette_distances
 
 _PENALTY = 1e-3
 _RELAXATION = 1.6
-ROUNDS = 12
+ROUNDS = 10
 """How often, on the finest grid, the contacts are chosen; 30 is converged."""
 _INSIDE = 0.5
 """How deep, in cells, a ray inside a mask must come inside the surface."""
+
+_CREASE = 0.06
+"""Bending from which on a crease is cheap, with 8 views on 96 cells.
+
+More views leave flatter ridges on the hull, which a lower limit still tells from true edges.
+"""
+_CREASE_STEPS = 4
+"""Steps between two looks for creases."""
+
+_BORDER = 4
+"""Cells at the border of the grid in which bending costs nothing."""
+
+_EDGE_VIEWS = 3
+"""So many views' rims in one cell make an edge, or more where cells are large and views many."""
 
 
 @dataclass(frozen=True)
@@ -94,27 +115,31 @@ class Fairing:
         self._smooth = start
         self._dual = np.zeros_like(start)
         self._keep = _PENALTY / (_laplacian_eigenvalues(self.resolution) ** 3 + _PENALTY)
-        self._rounds = 0
+        views = len(silhouettes.distances)
+        self._crease = _CREASE * (8 / views) * (96 / self.resolution) ** 2
+        self._bound = self._contacts.bound(start, first=True)
 
     @property
     def field(self) -> np.ndarray:
         """The current solution, within its bounds."""
-        lower = self._contacts.lower_bound(self._smooth)
-        return np.minimum(np.maximum(self._smooth, lower), self.upper)
+        return np.minimum(np.maximum(self._smooth, self._bound.lower), self.upper)
 
     def advance(self, steps: int, target: Target | None = None) -> None:
-        """Choose the contacts anew, then take ADMM steps."""
-        lower = self._contacts.lower_bound(self._smooth, first=self._rounds == 0)
-        for _ in range(steps):
+        """Take ADMM steps, then choose the contacts anew."""
+        lower, creases = self._bound.lower, np.zeros_like(self._smooth)
+        limit = self._crease * ~self._bound.edges
+        for step in range(steps):
+            if step % _CREASE_STEPS == 0:
+                creases = _creases(self._smooth, limit) / _PENALTY
             proposed = self._smooth + self._dual
             if target is not None:
                 pull = target.weight * target.field
                 proposed = (_PENALTY * proposed + pull) / (_PENALTY + target.weight)
             bounded = np.minimum(np.maximum(proposed, lower), self.upper)
             mixed = _RELAXATION * bounded + (1 - _RELAXATION) * self._smooth
-            self._smooth = _filtered(mixed - self._dual, self._keep)
+            self._smooth = _filtered(mixed - self._dual + creases, self._keep)
             self._dual += self._smooth - mixed
-        self._rounds += 1
+        self._bound = self._contacts.bound(self._smooth)
 
 
 def fair_hull(
@@ -174,11 +199,55 @@ def _laplacian_eigenvalues(resolution: int) -> np.ndarray:
     return along[:, None, None] + along[None, :, None] + along[None, None, :]
 
 
+def _creases(field: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """What bending beyond ``limit`` ``[R, R, R]`` adds to the right-hand side, ``[R, R, R]``."""
+    bending = _gradient(_laplacian(field))
+    for axis, part in enumerate(bending):
+        cells = np.moveaxis(limit, axis, 0)
+        most = np.moveaxis(np.minimum(cells[1:], cells[:-1]), 0, axis)
+        part -= part.clip(-most, most)
+    return _laplacian(-_divergence(bending))
+
+
+def _laplacian(field: np.ndarray) -> np.ndarray:
+    """Seven-point Laplacian with mirrored ends."""
+    return _divergence(_gradient(field))
+
+
+def _gradient(field: np.ndarray) -> list[np.ndarray]:
+    """Differences between neighbours along each axis, one fewer than cells."""
+    return [np.diff(field, axis=axis) for axis in range(3)]
+
+
+def _divergence(parts: list[np.ndarray]) -> np.ndarray:
+    """Minus the transpose of :func:`_gradient`."""
+    total = np.zeros((parts[1].shape[0], *parts[0].shape[1:]), parts[0].dtype)
+    for axis, part in enumerate(parts):
+        along = np.moveaxis(total, axis, 0)
+        across = np.moveaxis(part, axis, 0)
+        along[:-1] += across
+        along[1:] -= across
+    return total
+
+
 def _filtered(field: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """Multiply the field's cosine coefficients."""
     spectrum = scipy.fft.dctn(field, norm="ortho", workers=-1)
     spectrum *= factors
     return np.asarray(scipy.fft.idctn(spectrum, norm="ortho", workers=-1, overwrite_x=True))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What the silhouettes ask of a field.
+
+    Attributes:
+        lower: ``[R, R, R]``; -inf where the field is free.
+        edges: ``[R, R, R]`` bool, where bending costs nothing.
+    """
+
+    lower: np.ndarray
+    edges: np.ndarray
 
 
 class Contacts:
@@ -197,8 +266,8 @@ class Contacts:
         self.hull_on_rims = [sample_grid(torch.as_tensor(upper), points) for points in self.rims]
         self.hull_inside = [sample_grid(torch.as_tensor(upper), points) for points in self.insides]
 
-    def lower_bound(self, field: np.ndarray, first: bool = False) -> np.ndarray:
-        """``[R, R, R]`` bound for the current field; -inf where it is free.
+    def bound(self, field: np.ndarray, first: bool = False) -> Bound:
+        """What the rays ask of the current field.
 
         Args:
             field: The current solution.
@@ -206,6 +275,7 @@ class Contacts:
         """
         values = torch.as_tensor(field)
         lower = np.full(field.size, -np.inf, np.float32)
+        rims = np.zeros(field.size, np.uint8)
         for points, hull in zip(self.insides, self.hull_inside, strict=True):
             chosen = _deepest(sample_grid(values, points), hull > 0, hull)
             cells = _cells_around(points, chosen, self.resolution)
@@ -216,7 +286,17 @@ class Contacts:
             chosen = _deepest(along, grazing, hull)
             cells = _cells_around(points, chosen, self.resolution)
             lower[cells] = self.upper.ravel()[cells]
-        return lower.reshape(field.shape)
+            rims[cells] += 1
+        return Bound(lower.reshape(field.shape), self._edges(rims.reshape(field.shape)))
+
+    def _edges(self, rims: np.ndarray) -> np.ndarray:
+        """Cells next to those in which the rims of many views meet, and the border."""
+        many = max(_EDGE_VIEWS, round(16 * len(self.rims) / self.resolution))
+        edges = maximum_filter(rims, 3) >= many
+        inner = slice(_BORDER, -_BORDER)
+        border = np.ones_like(edges)
+        border[inner, inner, inner] = False
+        return edges | border
 
 
 def _rays(silhouettes: Silhouettes, resolution: int, rim: bool) -> list[tuple[Tensor, Tensor]]:
@@ -324,7 +404,7 @@ def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
         ``[2 R, 2 R, 2 R]`` in cells of its own.
     """
     fine = 2 * field.shape[0]
-    hull = _hull_near(silhouettes, fine)
+    hull = hull_near_surface(silhouettes, fine)
     inside = torch.minimum(torch.as_tensor(_prolonged(field, fine)), hull)
     missing = []
     for view, distance in enumerate(silhouettes.distances.cpu().numpy()):
@@ -341,8 +421,8 @@ def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
     return inside.numpy()
 
 
-def _hull_near(silhouettes: Silhouettes, resolution: int) -> Tensor:
-    """The exact hull's field in cells where it is near zero or above; deep outside, a bound."""
+def hull_near_surface(silhouettes: Silhouettes, resolution: int) -> Tensor:
+    """The exact hull's field ``[R, R, R]`` in cells where it is near zero or above; -3 elsewhere."""
     coarse = torch.as_tensor(silhouettes.hull(resolution // 2))
     near = functional.max_pool3d(coarse[None, None], 3, stride=1, padding=1) > -1.5
     near = near.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)[0, 0]

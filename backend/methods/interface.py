@@ -119,7 +119,7 @@ class MethodSpec:
                 raise InputError(
                     f"{self.name} has no parameter '{name}'; it has: {', '.join(fields)}."
                 )
-            chosen[name] = _checked_value(self.name, fields[name], value)
+            chosen[name] = checked_value(self.name, fields[name], value)
         return self.params(**chosen)
 
     def load(
@@ -130,23 +130,33 @@ class MethodSpec:
         return module.load(checkpoint, params, device, seed)
 
 
-def _checked_value(method: str, param_field: dataclasses.Field, value: Any) -> Any:
+def checked_value(owner: str, param_field: dataclasses.Field, value: Any) -> Any:
+    """A value of a field made by :func:`param`, converted to the field's type.
+
+    Args:
+        owner: How messages call whose field it is.
+        param_field: The field.
+        value: A value of its type, or text.
+
+    Raises:
+        InputError: It cannot be converted, or lies outside the range or the choices.
+    """
     metadata, name = param_field.metadata, param_field.name
     try:
         value = _converted(type(param_field.default), value)
     except (TypeError, ValueError):
         kind = type(param_field.default).__name__
-        raise InputError(f"{method}: {name} must be of type {kind}, got '{value}'.") from None
+        raise InputError(f"{owner}: {name} must be of type {kind}, got '{value}'.") from None
     choices = metadata["choices"]
     if choices and value not in choices:
-        raise InputError(f"{method}: {name} must be one of {', '.join(choices)}, got '{value}'.")
+        raise InputError(f"{owner}: {name} must be one of {', '.join(choices)}, got '{value}'.")
     low, high = metadata["minimum"], metadata["maximum"]
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         too_low = low is not None and not value >= low
         too_high = high is not None and not value <= high
         if too_low or too_high:
             bounds = f"between {low} and {high}" if high is not None else f"{low} or more"
-            raise InputError(f"{method}: {name} must be {bounds}, got {value}.")
+            raise InputError(f"{owner}: {name} must be {bounds}, got {value}.")
     return value
 
 

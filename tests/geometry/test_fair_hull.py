@@ -69,6 +69,38 @@ def test_a_thin_plate_keeps_its_silhouettes():
     assert min(agreement(mesh, views)) > 0.8
 
 
+@pytest.fixture(scope="module")
+def cube() -> Silhouettes:
+    """Half an edge is 0.4, and the grid's border is five cells away."""
+    views = in_unit_cube(views_of(box([0.8, 0.8, 0.8]), cameras_around(24, 128)))
+    return Silhouettes.of(views)
+
+
+@pytest.fixture(scope="module")
+def fair_cube(cube: Silhouettes) -> np.ndarray:
+    return fair_hull(cube, RESOLUTION).field
+
+
+def test_a_cube_keeps_its_flat_sides(fair_cube: np.ndarray):
+    vertices = np.abs(extract(fair_cube).vertices)
+    sides = vertices[np.sort(vertices, axis=1)[:, 1] < 0.3]
+    assert len(sides) > 1000
+    assert RESOLUTION * (sides.max(axis=1).min() - 0.4) > -0.6  # with a mirrored border -1.1
+
+
+def test_bending_is_free_on_edges_and_at_the_border_only(
+    cube: Silhouettes, fair_cube: np.ndarray, silhouettes: Silhouettes, fair: np.ndarray
+):
+    inner = (slice(4, -4),) * 3
+    on_edge = (np.abs(grid_points(RESOLUTION).numpy()) > 0.4 - 3 / RESOLUTION).sum(axis=3) >= 2
+    of_cube = Contacts(cube, cube.hull(RESOLUTION)).bound(fair_cube).edges
+    of_ball = Contacts(silhouettes, silhouettes.hull(RESOLUTION)).bound(fair).edges
+    assert of_ball[:, :, :4].all()
+    assert of_ball[inner].mean() < 0.01
+    assert of_cube[inner].sum() > 0.5 * on_edge[inner].sum()
+    assert (of_cube & on_edge)[inner].sum() > 0.95 * of_cube[inner].sum()
+
+
 def test_same_bytes_twice(silhouettes: Silhouettes):
     first, second = (fair_hull(silhouettes, 24).field.tobytes() for _ in range(2))
     assert first == second

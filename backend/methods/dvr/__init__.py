@@ -24,7 +24,7 @@ class Params:
         16, "grid: how long the hull is smoothed beforehand.", minimum=1, maximum=200
     )
     trust: float = param(
-        1.0, "grid: how much colours count against smoothness.", minimum=0.0, maximum=100.0
+        1.0, "grid: how much colors count against smoothness.", minimum=0.0, maximum=100.0
     )
     steps: int = param(10_000, "mlp: optimisation steps.", minimum=1, maximum=1_000_000)
     hidden: int = param(256, "mlp: units in each layer.", minimum=8, maximum=2048)
@@ -34,7 +34,7 @@ class Params:
 SPEC = MethodSpec(
     name="dvr",
     label="DVR",
-    summary="Photographs from several sides with cameras; also finds dents that colours reveal.",
+    summary="Photographs from several sides with cameras; also finds dents that colors reveal.",
     citation="M. Niemeyer et al., Differentiable Volumetric Rendering, CVPR 2020",
     minimum_views=2,
     needs_cameras=True,

@@ -62,7 +62,7 @@ class Dvr:
         )
 
         def progress(done: float, field: np.ndarray) -> None:
-            report(START_SHARE + (1 - START_SHARE) * done, "comparing colours", extract(field))
+            report(START_SHARE + (1 - START_SHARE) * done, "comparing colors", extract(field))
 
         schedule = Schedule(params.rounds, TRUST * params.trust)
         field = fit(fairing, views, schedule, self.device, progress)

@@ -31,7 +31,7 @@ class Params:
 SPEC = MethodSpec(
     name="visual_hull",
     label="Visual Hull",
-    summary="Two or more views with cameras; seconds, no colours needed. Smooth shapes, no dents.",
+    summary="Two or more views with cameras; seconds, no colors needed. Smooth shapes, no dents.",
     citation="A. Laurentini, The Visual Hull Concept for Silhouette-Based Image Understanding, "
     "IEEE TPAMI 16(2), 1994",
     minimum_views=2,

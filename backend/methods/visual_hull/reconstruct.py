@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ...geometry.fair_hull import Silhouettes, fair_hull, refined
+from ...geometry.fair_hull import Silhouettes, fair_hull, hull_near_surface, refined
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
 from ...views import Views
@@ -36,6 +36,8 @@ class VisualHull:
         report(0.0, "carving the hull")
         silhouettes = Silhouettes.of(views, self.device)
         rounded = round_target(silhouettes, params.resolution, params.rounding)
+        if params.fairness == 0 and rounded is None:
+            return extract(hull_near_surface(silhouettes, 2 * params.resolution).numpy())
         field = rounded.field if rounded else silhouettes.hull(params.resolution)
         if params.fairness > 0:
             report(0.1, "smoothing the hull", extract(field))
