@@ -422,7 +422,7 @@ def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
 
 
 def hull_near_surface(silhouettes: Silhouettes, resolution: int) -> Tensor:
-    """The exact hull's field ``[R, R, R]`` in cells where it is near zero or above; -3 elsewhere."""
+    """The exact hull near its surface and inside, ``[R, R, R]`` in cells; -3 elsewhere."""
     coarse = torch.as_tensor(silhouettes.hull(resolution // 2))
     near = functional.max_pool3d(coarse[None, None], 3, stride=1, padding=1) > -1.5
     near = near.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)[0, 0]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from backend.errors import ReconstructionError
-from backend.geometry.fair_hull import Silhouettes, refined
-from backend.geometry.isosurface import extract
+from backend.geometry.fair_hull import Silhouettes
 from backend.geometry.mesh import Mesh
+from backend.geometry.visual_hull import signed_hull
 from backend.methods.visual_hull import SPEC, Params
 from backend.methods.visual_hull.reconstruct import load
 from backend.views import Views
@@ -50,9 +51,10 @@ def slice_area(mesh: Mesh, z: float) -> float:
 def test_no_fairness_is_the_exact_hull(names: str):
     views = drawings(ball(RADIUS), names)
     silhouettes = Silhouettes.of(views)
-    expected, mesh = extract(refined(silhouettes, silhouettes.hull(48))), made(views, fairness=0.0)
-    np.testing.assert_array_equal(mesh.vertices, expected.vertices)
-    np.testing.assert_array_equal(mesh.faces, expected.faces)
+    vertices = torch.as_tensor(made(views, fairness=0.0).vertices)
+    distance = signed_hull(silhouettes.distances, silhouettes.cameras, vertices)
+    assert float(distance.abs().mean()) * 96 < 0.02  # in cells of the grid it is extracted from
+    assert float(distance.abs().max()) * 96 < 0.5
 
 
 def test_two_circles_leave_squares():
