@@ -12,9 +12,11 @@ import math
 import os
 import statistics
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ..backend.methods import METHODS
@@ -74,21 +76,27 @@ class Estimates:
         self._runs = _read(file)
 
     def record(self, request: Reconstruct, views: int, result: Result) -> None:
-        """Remember a finished run, unless the artist's own parameters made it an odd one.
+        """Remember a finished run; those with parameters of the artist's own are kept apart.
 
         A file that cannot be written is no reason to trouble anybody; the run is then remembered
         until Blender is closed.
         """
-        if request.params.keys() - {"align"}:
-            return
         self._runs = _read(self._file) or self._runs  # another Blender may have added some
-        key = _key(result.method, result.quality, result.device)
+        key = _key(result.method, result.quality, result.device, request.params)
         run = _Run(views, result.seconds, result.peak_memory_gib)
         self._runs[key] = [*self._runs.get(key, []), run][-_KEPT_RUNS:]
         with suppress(OSError):
             self._write()
 
-    def expect(self, method: str, quality: str, device: str, views: int, speed: float) -> Estimate:
+    def expect(
+        self,
+        method: str,
+        quality: str,
+        device: str,
+        views: int,
+        speed: float,
+        params: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Estimate:
         """Say what a reconstruction will need; quick enough for a panel's ``draw``.
 
         Args:
@@ -97,11 +105,15 @@ class Estimates:
             device: cpu, cuda or mps; not auto.
             views: Number of images.
             speed: The backend's ``Hello.speed``.
+            params: Parameters that differ from the quality's.
         """
-        runs = self._runs.get(_key(method, quality, device))
+        runs = self._runs.get(_key(method, quality, device, params))
         if runs:
             seconds = statistics.median(run.seconds * _growth(views, run.views) for run in runs)
             return Estimate(seconds, max(run.memory_gib for run in runs), "earlier runs")
+        if params.keys() - {"align"}:
+            usual = self.expect(method, quality, device, views, speed)
+            return replace(usual, seconds=usual.seconds * _heavier(method, quality, params))
         spec = METHODS[method]
         seconds = spec.seconds[quality] * _growth(views, REFERENCE_VIEWS) / max(speed, _SLOWEST)
         return Estimate(seconds, spec.memory_gib[quality], "calibration")
@@ -117,8 +129,17 @@ class Estimates:
             part.unlink(missing_ok=True)
 
 
-def _key(method: str, quality: str, device: str) -> str:
-    return f"{method} {quality} {device}"
+def _key(method: str, quality: str, device: str, params: Mapping[str, Any]) -> str:
+    own = [f"{name}={params[name]}" for name in sorted(params.keys() - {"align"})]
+    return " ".join([method, quality, device, *own])
+
+
+def _heavier(method: str, quality: str, params: Mapping[str, Any]) -> float:
+    """How much longer than usual the artist's own resolution takes: by its number of cells."""
+    usual = METHODS[method].make_params(quality, {})
+    if "resolution" not in params:
+        return 1.0
+    return (float(params["resolution"]) / usual.resolution) ** 3
 
 
 def _growth(views: int, reference: int) -> float:

@@ -307,7 +307,12 @@ def _draw_before_the_click(layout: bpy.types.UILayout, context: bpy.types.Contex
     views = number_of_views(settings.references, context.view_layer, least)
     hello = session.backend.hello if session.backend else None
     estimate = session.estimates().expect(
-        settings.method, settings.quality, session.device(), views, hello.speed if hello else 1.0
+        settings.method,
+        settings.quality,
+        session.device(),
+        views,
+        hello.speed if hello else 1.0,
+        settings.parameters().changed(),
     )
     row = layout.row()
     row.active = False

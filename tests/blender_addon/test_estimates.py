@@ -84,14 +84,23 @@ def test_two_open_histories_do_not_forget_each_others_runs(tmp_path: Path) -> No
     assert expected(Estimates(tmp_path / "history.json")).seconds == 15.0
 
 
-def test_runs_with_parameters_of_the_artist_teach_nothing(tmp_path: Path) -> None:
+def test_runs_with_parameters_of_the_artist_count_for_those_only(tmp_path: Path) -> None:
     history = Estimates(tmp_path / "history.json")
     own = protocol.Reconstruct(("a.png",), "mesh.npz", params={"resolution": 300})
     history.record(own, 8, result(500.0))
     assert expected(history).source == "calibration"
+    with_own = history.expect("dvr", "draft", "cpu", 8, 1.0, own.params)
+    assert with_own.seconds == 500.0
     aligned = protocol.Reconstruct(("a.png",), "mesh.npz", params={"align": "none"})
     history.record(aligned, 8, result(5.0))
     assert expected(history).seconds == 5.0
+
+
+def test_a_finer_grid_than_usual_takes_longer_by_its_cells(tmp_path: Path) -> None:
+    history = Estimates(tmp_path / "runs.json")
+    usual = history.expect("visual_hull", "standard", "cpu", 8, 1.0)
+    finer = history.expect("visual_hull", "standard", "cpu", 8, 1.0, {"resolution": 192})
+    assert finer.seconds == pytest.approx(8 * usual.seconds)
 
 
 @pytest.mark.parametrize(
