@@ -52,9 +52,6 @@ STEEPEST = 0.15
 MOST_CERTAIN = 50.0
 """A point's certainty ends here, in units of ``NOISE`` per cell."""
 
-FAINT = 0.3
-"""Certainty that shading and highlights alone may feign; only what is above it counts."""
-
 STEPS = 8
 """ADMM steps between two looks at the photographs."""
 
@@ -253,7 +250,7 @@ def surface_motion(
     enough = (seen > 0).sum(dim=0) >= 2
     both = surface.smoothed(torch.stack([slope * enough, curvature * enough], dim=1), 3)
     motion = (-both[:, 0] / (both[:, 1] + 1e-4)).clamp(-1, 1)
-    return motion, (both[:, 1] / NOISE**2 - FAINT).clamp(0, MOST_CERTAIN)
+    return motion, (both[:, 1] / NOISE**2).clamp(max=MOST_CERTAIN)
 
 
 def _look(
