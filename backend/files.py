@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all. Needs numpy only, and Pillow when a picture is made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from .errors import InputError, ReconstructionError
 
@@ -62,6 +61,8 @@ def png(pixels: np.ndarray) -> bytes:
     Args:
         pixels: uint8 ``[H, W]`` grey, ``[H, W, 3]`` or ``[H, W, 4]`` sRGB, first row at the top.
     """
+    from PIL import Image
+
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()

@@ -2,15 +2,28 @@
 
 import bpy
 
-from . import command_line, operators, overlays, panels, preferences, properties, session
+from . import (
+    command_line,
+    dataset_panel,
+    dataset_properties,
+    dataset_run,
+    operators,
+    overlays,
+    panels,
+    preferences,
+    properties,
+    session,
+)
 
 CLASSES: tuple[type, ...] = (
     *preferences.CLASSES,
     *properties.CLASSES,
+    *dataset_properties.CLASSES,
     *operators.CLASSES,
     *panels.CLASSES,
+    *dataset_panel.CLASSES,
 )
-_MODULES = (properties, session, overlays, command_line)
+_MODULES = (properties, dataset_properties, session, dataset_run, overlays, command_line)
 
 
 def register() -> None:

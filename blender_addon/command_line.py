@@ -1,5 +1,7 @@
 """``blender -b FILE --command image_to_mesh reconstruct``: the button without a window.
 
+``render`` makes datasets; see ``dataset_command``.
+
 The options are those of the backend's own command line, and what is not said is as FILE's panel has
 it. Exit codes: 0 done, 2 the input cannot be used, 1 the work failed.
 """
@@ -21,6 +23,7 @@ from ..backend.errors import InputError, ReconstructionError
 from ..backend.methods import METHODS
 from ..backend.methods.interface import QUALITIES
 from ..backend.named_views import ALIGNMENTS, NAMED_VIEWS
+from . import dataset_command
 from .backend_process import BackendError
 from .mesh_object import acting_on
 from .properties import Settings, settings_of
@@ -35,7 +38,8 @@ _handle: Any = None
 def run(argv: Sequence[str]) -> int:
     """Do what the command line says; returns the exit code."""
     try:
-        _reconstruct(_parser().parse_args(argv))
+        arguments = _parser().parse_args(argv)
+        arguments.work(arguments)
     except SystemExit as ending:  # --help
         return int(ending.code or 0)
     except InputError as error:
@@ -59,7 +63,7 @@ class _Parser(argparse.ArgumentParser):
     """Reports a wrong command line like any other wrong input."""
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see --command {COMMAND} reconstruct --help.")
+        raise InputError(f"{message}; see {self.prog} --help.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     text = "Make a mesh from the references of FILE."
     words = commands.add_parser("reconstruct", help=text, description=text, allow_abbrev=False)
+    words.set_defaults(work=_reconstruct)
+    dataset_command.add_options(commands)
     words.add_argument(
         "inputs",
         nargs="*",

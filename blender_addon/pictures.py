@@ -138,19 +138,26 @@ def read_pixels(path: Path) -> np.ndarray:
 
 
 def write_png(path: Path, pixels: np.ndarray) -> Path:
-    """Write ``[H, W]``, ``[H, W, 3]`` or ``[H, W, 4]`` uint8 pixels; returns the path."""
+    """Write pixels as :func:`png_content` takes them; returns the path."""
+    return _save(path, png_content(pixels))
+
+
+def png_content(pixels: np.ndarray) -> bytes:
+    """The content of a PNG file of ``[H, W]``, ``[H, W, 3]`` or ``[H, W, 4]`` uint8 or uint16."""
     height, width = pixels.shape[:2]
     color_type = {2: 0, 3: {3: 2, 4: 6}.get(pixels.shape[-1])}[pixels.ndim]
-    rows = np.ascontiguousarray(pixels).reshape(height, -1)
-    lines = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1)  # no filter
-    header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
+    values = pixels.astype(pixels.dtype.newbyteorder(">")).reshape(height, -1).view(np.uint8)
+    values[1:] -= values[:-1].copy()  # filter 2, "up": what is like its neighbour shrinks more
+    lines = np.concatenate([np.full((height, 1), 2, np.uint8), values], axis=1)
+    depth = 8 * pixels.dtype.itemsize
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
     body = zlib.compress(lines.tobytes(), 1)
     chunks = [(b"IHDR", header), (b"IDAT", body), (b"IEND", b"")]
     content = b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
     )
-    return _save(path, b"\x89PNG\r\n\x1a\n" + content)
+    return b"\x89PNG\r\n\x1a\n" + content
 
 
 def _readable_suffix(head: bytes) -> str:

@@ -25,7 +25,15 @@ def _add_package(name: str, folder: Path) -> None:
 
 if TYPE_CHECKING:
     from backend import methods, protocol
-    from blender_addon import backend_install, backend_process, estimates, job, python_check
+    from blender_addon import (
+        backend_install,
+        backend_process,
+        camera_samplers,
+        estimates,
+        job,
+        python_check,
+        render_settings,
+    )
 else:
     _add_package(PACKAGE, ROOT)
     _add_package(f"{PACKAGE}.blender_addon", ROOT / "blender_addon")
@@ -33,6 +41,8 @@ else:
     protocol = importlib.import_module(f"{PACKAGE}.backend.protocol")
     backend_install = importlib.import_module(f"{PACKAGE}.blender_addon.backend_install")
     backend_process = importlib.import_module(f"{PACKAGE}.blender_addon.backend_process")
+    camera_samplers = importlib.import_module(f"{PACKAGE}.blender_addon.camera_samplers")
     estimates = importlib.import_module(f"{PACKAGE}.blender_addon.estimates")
     job = importlib.import_module(f"{PACKAGE}.blender_addon.job")
     python_check = importlib.import_module(f"{PACKAGE}.blender_addon.python_check")
+    render_settings = importlib.import_module(f"{PACKAGE}.blender_addon.render_settings")

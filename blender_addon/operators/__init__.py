@@ -1,10 +1,11 @@
 """The operators: thin, each gathers its inputs, starts the work and reports."""
 
-from . import backend, installation, reconstruction, references
+from . import backend, installation, reconstruction, references, rendering
 
 CLASSES: tuple[type, ...] = (
     *references.CLASSES,
     *reconstruction.CLASSES,
     *backend.CLASSES,
     *installation.CLASSES,
+    *rendering.CLASSES,
 )
