@@ -92,11 +92,16 @@ def serve(log_file: str = "") -> None:
 
 @dataclass
 class _Job:
-    """The request that the worker is at, and the worker's process."""
+    """The request that the worker is at, and the worker's process.
+
+    Attributes:
+        may_begin_again: The worker has worked before, and of this job nothing was heard yet.
+    """
 
     request: Work
     files: JobFiles
     process: int
+    may_begin_again: bool
     kill_at: float = inf
 
     @property
@@ -115,6 +120,7 @@ class Server:
         self._send = send
         self._events: queue.SimpleQueue[tuple[Callable[[Any], None], Any]] = queue.SimpleQueue()
         self._worker: Worker | None = None
+        self._worker_is_warm = False
         self._device_memory_gib = 0.0
         self._job: _Job | None = None
         self._waiting: deque[Work] = deque()
@@ -250,7 +256,7 @@ class Server:
             log.exception("no worker could be started")
             self._send(describe(error).as_failure(request.job))
             return
-        self._job = _Job(request, JobFiles(request), worker.pid)
+        self._job = _Job(request, JobFiles(request), worker.pid, self._worker_is_warm)
         worker.send(request)
 
     def _ready_worker(self) -> Worker:
@@ -280,8 +286,15 @@ class Server:
             log.info("the idle worker ended: %s", message)
             self._drop_worker()
         elif isinstance(message, (Progress, Preview)):
+            self._job.may_begin_again = False
             if not self._job.is_cancelled:
                 self._send(message)
+        elif worker.has_ended and self._job.may_begin_again and not self._job.is_cancelled:
+            # It was dying while idle, which the system tells only when its last thread is gone.
+            self._waiting.appendleft(self._job.request)
+            self._job = None
+            self._drop_worker()
+            self._start_next()
         else:
             self._finish(message)
 
@@ -289,6 +302,7 @@ class Server:
         """Answer the running job and go on."""
         assert self._job is not None
         job, self._job = self._job, None
+        self._worker_is_warm = True
         if self._release_wanted or (isinstance(answer, Ending) and answer.kind in _WORKER_IS_LOST):
             self._drop_worker()
         self._release_wanted = False
@@ -302,7 +316,7 @@ class Server:
         if self._worker:
             log.info("worker %d ends", self._worker.pid)
             self._worker.kill()
-        self._worker, self._device_memory_gib = None, 0.0
+        self._worker, self._worker_is_warm, self._device_memory_gib = None, False, 0.0
 
     def _stop_everything(self) -> None:
         self._drop_worker()

@@ -251,6 +251,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.has_ended = False
+        self._asking = threading.Lock()  # two threads that ask at once may be told that it lives
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self._child = context.Process(target=_work, args=(other,), daemon=True)
@@ -266,7 +267,8 @@ class Worker:
     @property
     def is_alive(self) -> bool:
         """Whether it has not ended."""
-        return self._child.is_alive()
+        with self._asking:
+            return self._child.is_alive()
 
     def send(self, message: Work | Cancel) -> None:
         """Hand over a request, or Cancel for the one that it is at; nothing if it has died."""
@@ -284,7 +286,8 @@ class Worker:
                 return None
             return self._connection.recv()
         except (EOFError, OSError):
-            self._child.join()
+            with self._asking:
+                self._child.join()
             self.has_ended = True
             return _crash(self._child.exitcode)
 
