@@ -35,6 +35,7 @@ from .views import Camera, View
 _SHARPNESS = 6
 _LEAST_COSINE = 0.15
 _DOUBT = 1e-3  # what a view counts at outlines, where it is used only for want of a better one
+_FALLBACK = 0.1 * _DOUBT  # at outlines the vertices know better: their pictures are shrunk
 _UNSEEN = 1e-9  # a total weight below which a point rather takes its fallback colour
 _DISAGREEMENT = 0.2  # colour distance at which a view counts half
 _LARGEST_DEPTH_MAP = 1024
@@ -255,9 +256,9 @@ def _sample(picture: Tensor, places: Tensor) -> Tensor:
 
 
 def _blend(surface: _Surface, points: _Points, views: Sequence[View], fallback: Tensor) -> Tensor:
-    """Weighted mean ``[N, 3]`` of the views, ``fallback`` ``[N, 3]`` where there is none."""
-    total = torch.full_like(fallback[:, :1], _UNSEEN)
-    colors = fallback * _UNSEEN
+    """Weighted mean ``[N, 3]`` of the views; ``fallback`` ``[N, 3]`` where all are in doubt."""
+    total = torch.full_like(fallback[:, :1], _FALLBACK)
+    colors = fallback * _FALLBACK
     for number, view in enumerate(views):
         index, seen, weight = _look(surface, points, view)
         if points.trust is not None:

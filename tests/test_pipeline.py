@@ -127,7 +127,7 @@ def test_textures(tmp_path: Path, texture: str):
     colour = np.ones(3) if texture == "none" else clay
     off = np.abs(mesh.vertex_colors - colour).max(axis=1)
     assert np.median(off) < 0.02
-    assert np.quantile(off, 0.9) < 0.1  # the rest lies on seams along the outlines, beside white
+    assert np.quantile(off, 0.95) < 0.1
     assert (mesh.texture is not None) == (mesh.face_uvs is not None) == (texture == "uv")
     if mesh.texture is not None:
         used = mesh.texture.reshape(-1, 3) / 255
