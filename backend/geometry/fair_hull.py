@@ -127,10 +127,10 @@ class Fairing:
     def advance(self, steps: int, target: Target | None = None) -> None:
         """Take ADMM steps, then choose the contacts anew."""
         lower, creases = self._bound.lower, np.zeros_like(self._smooth)
-        limit = self._crease * ~self._bound.edges
+        limits = _face_limits(np.where(self._bound.edges, np.float32(0), np.float32(self._crease)))
         for step in range(steps):
             if step % _CREASE_STEPS == 0:
-                creases = _creases(self._smooth, limit) / _PENALTY
+                creases = _creases(self._smooth, limits) / _PENALTY
             proposed = self._smooth + self._dual
             if target is not None:
                 pull = target.weight * target.field
@@ -199,12 +199,16 @@ def _laplacian_eigenvalues(resolution: int) -> np.ndarray:
     return along[:, None, None] + along[None, :, None] + along[None, None, :]
 
 
-def _creases(field: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """What bending beyond ``limit`` ``[R, R, R]`` adds to the right-hand side, ``[R, R, R]``."""
+def _face_limits(limit: np.ndarray) -> list[np.ndarray]:
+    """The smaller of two neighbours' limits, between them as :func:`_gradient` has it."""
+    cells = [np.moveaxis(limit, axis, 0) for axis in range(3)]
+    return [np.moveaxis(np.minimum(c[1:], c[:-1]), 0, axis) for axis, c in enumerate(cells)]
+
+
+def _creases(field: np.ndarray, limits: list[np.ndarray]) -> np.ndarray:
+    """What bending beyond ``limits`` adds to the right-hand side, ``[R, R, R]``."""
     bending = _gradient(_laplacian(field))
-    for axis, part in enumerate(bending):
-        cells = np.moveaxis(limit, axis, 0)
-        most = np.moveaxis(np.minimum(cells[1:], cells[:-1]), 0, axis)
+    for part, most in zip(bending, limits, strict=True):
         part -= part.clip(-most, most)
     return _laplacian(-_divergence(bending))
 
@@ -292,11 +296,10 @@ class Contacts:
     def _edges(self, rims: np.ndarray) -> np.ndarray:
         """Cells next to those in which the rims of many views meet, and the border."""
         many = max(_EDGE_VIEWS, round(16 * len(self.rims) / self.resolution))
-        edges = maximum_filter(rims, 3) >= many
-        inner = slice(_BORDER, -_BORDER)
-        border = np.ones_like(edges)
-        border[inner, inner, inner] = False
-        return edges | border
+        edges = np.ones(rims.shape, bool)
+        inner = (slice(_BORDER, -_BORDER),) * 3
+        edges[inner] = maximum_filter(rims, 3)[inner] >= many
+        return edges
 
 
 def _rays(silhouettes: Silhouettes, resolution: int, rim: bool) -> list[tuple[Tensor, Tensor]]:
