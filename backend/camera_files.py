@@ -32,9 +32,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-import numpy as np
-
 from .errors import InputError
+from .lazy_numpy import np
 from .views import Camera, Similarity, opengl_to_opencv
 
 ImageSize = Callable[[Path], tuple[int, int]]

@@ -31,11 +31,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from . import __version__
 from .errors import InputError
 from .files import write_files
+from .lazy_numpy import np
 
 SCHEMA_VERSION = 1
 DATASET_FILE = "dataset.json"

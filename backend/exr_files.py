@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from .errors import InputError
+from .lazy_numpy import np
 
 _MAGIC = b"v/1\x01"
 _SEVERAL_PARTS = 0x1000

@@ -8,9 +8,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from .errors import InputError, ReconstructionError
+from .lazy_numpy import np
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:

@@ -21,9 +21,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import numpy as np
-
 from .errors import InputError
+from .lazy_numpy import np
 from .views import Camera
 
 NAMED_VIEWS: tuple[str, ...] = ("front", "back", "left", "right", "top", "bottom")

@@ -19,9 +19,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from .errors import InputError
+from .lazy_numpy import np
 
 
 def opengl_to_opencv(camera_to_world: np.ndarray) -> np.ndarray:

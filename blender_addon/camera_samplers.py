@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
+from ..backend.lazy_numpy import np
 from ..backend.named_views import NAMED_VIEWS
 from ..backend.views import Camera
 from .render_settings import RenderSettings

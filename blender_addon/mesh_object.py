@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-import numpy as np
+
+from ..backend.lazy_numpy import np
 
 COLOR_ATTRIBUTE = "Color"
 UV_MAP = "UVMap"

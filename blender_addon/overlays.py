@@ -14,18 +14,18 @@ from typing import Any
 
 import bpy
 import gpu
-import numpy as np
 from gpu_extras.batch import batch_for_shader
 from mathutils import Vector
 
+from ..backend.lazy_numpy import np
 from .mesh_object import read_mesh, stored_on
 from .pictures import pixels_of, read_pixels
 from .properties import settings_of
 from .reference_views import NAMED_DEPTH, ReferenceView, find_image, named_camera, views_from_json
 
-_CLAY = np.array([0.62, 0.66, 0.72])
-_LIGHT = np.array([-0.4, -0.7, 0.6]) / np.linalg.norm([-0.4, -0.7, 0.6])
-_OUTSIDE = np.array([255, 40, 40, 150], np.uint8)
+_CLAY = (0.62, 0.66, 0.72)
+_LIGHT = Vector((-0.4, -0.7, 0.6)).normalized()
+_OUTSIDE = (255, 40, 40, 150)
 """Colour over what a mask leaves out, as in masks of painting programs."""
 
 _FACING = 0.5  # cosine of the angle beyond which a reference is seen too much from the side
@@ -100,7 +100,9 @@ def _shaded_mesh(path: Path) -> _Mesh:
         base = np.broadcast_to(_CLAY, arrays.vertices.shape)
     else:
         base = arrays.colors[:, :3] / 255.0
-    light = 0.45 + 0.55 * (0.5 + 0.5 * _vertex_normals(arrays.vertices, arrays.faces) @ _LIGHT)
+    light = 0.45 + 0.55 * (
+        0.5 + 0.5 * _vertex_normals(arrays.vertices, arrays.faces) @ np.array(_LIGHT)
+    )
     colors = np.concatenate([base * light[:, None], np.ones((len(base), 1))], axis=1)
     return _Mesh(arrays.vertices, colors.astype(np.float32), arrays.faces)
 
@@ -139,7 +141,7 @@ def show_mask(name: str, path: Path) -> None:
     if view is None:
         return
     mask = read_pixels(path)[..., :1]
-    tinted = np.broadcast_to(_OUTSIDE, (*mask.shape[:2], 4)).copy()
+    tinted = np.broadcast_to(np.array(_OUTSIDE, np.uint8), (*mask.shape[:2], 4)).copy()
     tinted[..., 3:] = ((255 - mask.astype(np.uint16)) * _OUTSIDE[3] // 255).astype(np.uint8)
     _shown.masks[name] = [*_picture_behind(view, mask.shape[:2]), _quad(view, tinted)]
     redraw()

@@ -14,9 +14,9 @@ import zlib
 from pathlib import Path
 
 import bpy
-import numpy as np
 
 from ..backend.errors import InputError
+from ..backend.lazy_numpy import np
 
 _SUFFIXES = {
     b"\x89PNG": ".png",

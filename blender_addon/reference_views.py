@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bpy
-import numpy as np
 
 from ..backend.camera_files import PosedImage, write_transforms
 from ..backend.errors import InputError
+from ..backend.lazy_numpy import np
 from ..backend.named_views import NAMED_VIEWS, named_cameras
 from ..backend.views import Camera
 from .pictures import check_picture, file_of, picture_file

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-import numpy as np
 
 from ..backend.errors import InputError
+from ..backend.lazy_numpy import np
 from ..backend.views import Similarity
 from .pictures import file_of
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import bpy
-import numpy as np
 
 from ..backend.camera_files import PosedImage, write_cameras_npz, write_transforms
 from ..backend.dataset_files import (
@@ -34,6 +33,7 @@ from ..backend.dataset_files import (
 )
 from ..backend.errors import InputError, ReconstructionError
 from ..backend.files import write_files
+from ..backend.lazy_numpy import np
 from ..backend.views import Camera
 from .camera_samplers import sample_cameras
 from .reference_views import camera_of_object

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-import numpy as np
 from mathutils import Matrix, Vector
 from mathutils.bvhtree import BVHTree
 
 from ..backend.errors import InputError
 from ..backend.exr_files import read_exr, write_exr
+from ..backend.lazy_numpy import np
 from ..backend.views import Camera, opengl_to_opencv
 from .pictures import png_content
 from .render_capture import Captured, without_render_result
