@@ -17,14 +17,15 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from . import __version__
-from .checkpoints import find_checkpoints
+from .checkpoints import find_checkpoints, read_model_card
+from .command_options import Parser, add_inputs, add_result, add_work
 from .errors import InputError
 from .job_files import file_state
 from .methods import METHODS
-from .methods.interface import QUALITIES, MethodSpec
+from .methods.interface import MethodSpec
 from .named_views import ALIGNMENTS, NAMED_VIEWS
 from .protocol import Progress, Reconstruct, Result
 from .server import list_methods, serve
@@ -58,15 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 # The words of the command line --------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line like any other wrong input."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help.")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="image-to-mesh",
         description="A few reference images in, a closed and textured mesh out.",
         allow_abbrev=False,
@@ -111,101 +105,19 @@ def _add_reconstruct(commands: Any) -> None:
     text = "Make a mesh from images."
     parser = commands.add_parser("reconstruct", help=text, description=text, allow_abbrev=False)
     parser.set_defaults(command=_reconstruct)
-    _add_inputs(parser.add_argument_group("what is seen"))
-    _add_work(parser.add_argument_group("how it is made"))
-    _add_outputs(parser.add_argument_group("what comes out"))
-    _add_debug(parser)
-
-
-def _add_inputs(group: Any) -> None:
-    group.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="image files, or a folder with images and a camera file",
-    )
-    named = group.add_mutually_exclusive_group()
-    views = ", ".join(NAMED_VIEWS)
-    named.add_argument(
-        "--views",
-        type=_words,
-        default=(),
-        metavar="NAMES",
-        help=f"what the images show, in their order, with commas between: {views}",
-    )
-    named.add_argument(
-        "--sheet",
-        type=_words,
-        default=(),
-        metavar="NAMES",
-        help="the one image holds these views side by side, from left to right",
-    )
-    group.add_argument(
-        "--cameras", default="", metavar="FILE", help="camera file, if not the folder's own"
-    )
-    group.add_argument(
-        "--masks",
-        nargs="+",
-        default=["auto"],
-        metavar="MASK",
-        help="auto (alpha channel, else found by itself), alpha or a file: one for all images or "
-        "one for each",
-    )
-
-
-def _add_work(group: Any) -> None:
-    group.add_argument("--method", choices=tuple(METHODS), default=Reconstruct.method)
-    group.add_argument("--quality", choices=QUALITIES, default=Reconstruct.quality)
-    group.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="set a parameter of the method (the methods command lists them), or "
-        f"align={'|'.join(ALIGNMENTS)} for named views; may be repeated",
-    )
-    group.add_argument(
-        "--symmetry",
-        choices=("none", "x", "y"),
-        default=Reconstruct.symmetry,
-        help="the object is its own mirror image along this axis",
-    )
-    group.add_argument(
-        "--device", choices=("auto", "cpu", "cuda", "mps"), default=Reconstruct.device
-    )
-    group.add_argument("--seed", type=int, default=Reconstruct.seed, metavar="N")
-
-
-def _add_outputs(group: Any) -> None:
+    add_inputs(parser.add_argument_group("what is seen"), needed=True)
+    add_work(parser.add_argument_group("how it is made"))
+    outputs = parser.add_argument_group("what comes out")
     endings = ", ".join(OUTPUT_SUFFIXES)
-    group.add_argument(
+    outputs.add_argument(
         "-o", "--output", required=True, metavar="OUT", help=f"the mesh to write: {endings}"
     )
-    group.add_argument(
-        "--faces",
-        type=int,
-        default=Reconstruct.faces,
-        metavar="N",
-        help="largest number of triangles (default: %(default)s)",
-    )
-    group.add_argument(
-        "--texture",
-        choices=("vertex", "uv", "none"),
-        default=Reconstruct.texture,
-        help="colours at the vertices (default), a texture image, or none",
-    )
-    group.add_argument(
-        "--preview", default="", metavar="PNG", help="also write a picture of the result"
-    )
-    group.add_argument("--json", action="store_true", help="end the output with one JSON line")
+    add_result(outputs)
+    _add_debug(parser)
 
 
 def _add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 # methods ------------------------------------------------------------------------------------------
@@ -277,19 +189,14 @@ def _reconstruct(arguments: argparse.Namespace) -> Ending | None:
 
 
 def _request(arguments: argparse.Namespace) -> Reconstruct:
+    """What the words ask for; of those that were not said, the protocol's defaults."""
     names = {f.name for f in dataclasses.fields(Reconstruct)}
-    values: dict[str, Any] = {k: v for k, v in vars(arguments).items() if k in names}
+    said = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
     for name in ("inputs", "masks"):
-        values[name] = tuple(values[name])
-    values["params"] = dict(_split_param(text) for text in arguments.param)
-    return Reconstruct(**values)
-
-
-def _split_param(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (equals and name.strip()):
-        raise InputError(f"--param takes NAME=VALUE, got '{text}'.")
-    return name.strip(), value.strip()
+        said[name] = tuple(said[name])
+    if arguments.checkpoint and not arguments.method:
+        said["method"] = read_model_card(Path(arguments.checkpoint))["method"]
+    return Reconstruct(**said, params=dict(arguments.param))
 
 
 def _check(request: Reconstruct) -> None:
@@ -313,6 +220,8 @@ def _check_inputs(request: Reconstruct) -> None:
     for path in (*request.inputs, *named_masks, *filter(None, [request.cameras])):
         if not Path(path).exists():
             raise InputError(f"{path} does not exist.")
+    if request.checkpoint:
+        read_model_card(Path(request.checkpoint), request.method)
     for option, names in (("--views", request.views), ("--sheet", request.sheet)):
         for name in names:
             if name not in NAMED_VIEWS:

@@ -64,8 +64,12 @@ def _candidates(folder: Path) -> list[Path]:
     return sorted(path for path in inside if path.suffix.lower() in wanted and path.is_file())
 
 
-def read_model_card(path: Path) -> dict[str, Any]:
+def read_model_card(path: Path, method: str = "") -> dict[str, Any]:
     """Read a checkpoint's model card and check that the file is whole and for one of our methods.
+
+    Args:
+        path: The file.
+        method: The one that it must be for, if only one will do.
 
     Raises:
         InputError: It is not; says why.
@@ -82,7 +86,10 @@ def read_model_card(path: Path) -> dict[str, Any]:
         raise InputError(f"{path.name} is damaged or no safetensors file: {error}.") from None
     except OSError as error:
         raise InputError(f"{path.name} cannot be read: {error.strerror}.") from error
-    return _model_card(path.name, header.get("__metadata__"))
+    card = _model_card(path.name, header.get("__metadata__"))
+    if method and card["method"] != method:
+        raise InputError(f"{path.name} is for the method '{card['method']}', not for '{method}'.")
+    return card
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

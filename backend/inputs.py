@@ -30,12 +30,14 @@ class Inputs:
         mask_sources: How each view's mask was found, by the view's name.
         warnings: One sentence each.
         hashes: SHA-256 of every file that was read, by its name.
+        posed: Whether the views' cameras mean anything.
     """
 
     views: list[View]
     mask_sources: dict[str, str]
     warnings: list[str]
     hashes: dict[str, str]
+    posed: bool = True
 
 
 @dataclass
@@ -60,27 +62,29 @@ class _Reading:
         return read_image(path)
 
 
-def read_inputs(request: Reconstruct, align: str) -> Inputs:
+def read_inputs(request: Reconstruct, align: str, needs_cameras: bool = True) -> Inputs:
     """Read the pictures, masks and cameras that ``request`` names.
 
     Args:
         request: What the user asked for.
         align: How named views agree on a scale, see ``named_views.named_cameras``.
+        needs_cameras: Whether pictures of which nobody says from where they are seen are refused.
 
     Raises:
         InputError: Whatever cannot be used, in one sentence.
     """
     _check_one_source(request)
-    reading = _Reading()
+    reading, posed = _Reading(), True
     if request.sheet:
         views, sources = _read_sheet(request, align, reading)
     else:
         pending = _read_pictures(request, reading)
         views, sources = _masked(pending, request, reading)
         if request.views or any(item.camera is None for item in pending):
-            names = request.views or _views_from_names(pending)
-            views = _with_named_cameras(views, names, align, reading)
-    return Inputs(views, sources, reading.warnings, _hashes(reading.files))
+            names = request.views or _views_from_names(pending, needs_cameras)
+            posed = bool(names)
+            views = _with_named_cameras(views, names, align, reading) if posed else views
+    return Inputs(views, sources, reading.warnings, _hashes(reading.files), posed)
 
 
 def _check_one_source(request: Reconstruct) -> None:
@@ -208,15 +212,17 @@ def _placeholder(size: tuple[int, ...]) -> Camera:
     return Camera(np.eye(3), np.eye(4), (size[0], size[1]), orthographic=True)
 
 
-def _views_from_names(pending: Sequence[_Pending]) -> tuple[str, ...]:
-    """Named views out of file names such as ``front.png``.
+def _views_from_names(pending: Sequence[_Pending], needed: bool) -> tuple[str, ...]:
+    """Named views out of file names such as ``front.png``; none if they are not called so.
 
     Raises:
-        InputError: They are not called so.
+        InputError: They are not called so, and views are needed.
     """
     stems = tuple(Path(item.name).stem.lower() for item in pending)
     if all(stem in NAMED_VIEWS for stem in stems):
         return stems
+    if not needed:
+        return ()
     raise InputError(
         f"{len(pending)} images but no cameras; say from where each is seen "
         "(--views front,right,...) or give a camera file (--cameras FILE)."

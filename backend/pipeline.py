@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from . import __version__
+from .checkpoints import read_model_card
+from .dataset_files import file_hash
 from .errors import InputError, ReconstructionError
 from .files import png, write_files
 from .geometry.cameras import Cameras
@@ -26,8 +28,9 @@ from .inputs import Inputs, read_inputs
 from .job_files import overlay_path
 from .mesh_files import check_suffix, mesh_contents
 from .methods import METHODS
-from .methods.interface import MethodSpec, Report
+from .methods.interface import MethodSpec, Reconstructor, Report, SingleImageReconstructor
 from .overlays import overlay
+from .placement import photographed
 from .preview import preview_png
 from .protocol import Reconstruct, Result
 from .rendering.mesh_rasterizer import silhouette
@@ -84,11 +87,14 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
     plan = _plan(request)
     stages = _Stages(report)
     with stages.stage("reading images", 0.0, 0.1):
-        inputs = read_inputs(request, plan.align)
-        _check_enough(plan.spec, inputs.views)
-        views, fitted = _prepared(inputs.views, request, plan.spec)
+        inputs = read_inputs(request, plan.align, plan.spec.needs_cameras)
+        if why := plan.spec.why_not(len(inputs.views), request.checkpoint):
+            raise InputError(why)
+        if request.checkpoint:
+            read_model_card(Path(request.checkpoint), request.method)
+        method = plan.spec.load(plan.params, plan.device, request.seed, request.checkpoint or None)
+        views, fitted = _prepared(inputs, request, plan.spec, method)
     with stages.stage(plan.spec.label, 0.1, 0.75) as method_report:
-        method = plan.spec.load(plan.params, plan.device, request.seed)
         unit_mesh = method.reconstruct(fitted, _in_world(method_report, fitted.to_world))
     with stages.stage("cleaning the mesh", 0.75, 0.8):
         unit_mesh = finished(unit_mesh, request.faces)
@@ -97,15 +103,17 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
     with stages.stage("texturing", 0.8, 0.95):
         mesh = _coloured(mesh, views, request, plan.device)
     with stages.stage("writing", 0.95, 1.0) as report_writing:
-        output = Path(request.output)
-        files = mesh_contents(output, mesh, _metadata(request, plan, inputs))
+        output, given = Path(request.output), views[: len(inputs.views)]  # mirror images follow
+        files = mesh_contents(output, mesh, _metadata(request, plan, inputs, given))
         if request.preview:
             files[Path(request.preview)] = preview_png(mesh)
-        overlays = _overlays(request, mesh, inputs.views, plan.device, report_writing)
+        overlays = _overlays(request, mesh, given, plan.device, report_writing)
         report_writing(1.0, "writing")
         if overlays:
             Path(request.overlays).mkdir(parents=True, exist_ok=True)
         write_files(files | overlays)
+    # Of one picture a method can but guess, and the artist sees how well it did.
+    low_agreement = _low_agreement(agreement) if plan.spec.needs_cameras else []
     return Result(
         output=request.output,
         method=request.method,
@@ -118,7 +126,7 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
         faces=len(mesh.faces),
         watertight=mesh.is_closed_manifold(),
         silhouette_iou=agreement,
-        warnings=tuple(inputs.warnings + _said_masks(inputs) + _low_agreement(agreement)),
+        warnings=tuple(inputs.warnings + _said_masks(inputs) + low_agreement),
         overlays=tuple(map(str, overlays)),
         job=request.job,
     )
@@ -168,20 +176,20 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def _check_enough(spec: MethodSpec, views: Sequence[View]) -> None:
-    if len(views) < spec.minimum_views:
-        raise InputError(f"{spec.name} needs {spec.minimum_views} views or more, got {len(views)}.")
-
-
 def _prepared(
-    views: list[View], request: Reconstruct, spec: MethodSpec
+    inputs: Inputs, request: Reconstruct, spec: MethodSpec, method: Reconstructor
 ) -> tuple[list[View], Views]:
     """The views with their mirror images, if any, and the square cut-outs for the method."""
-    to_world = unit_cube(views)
+    views, size = inputs.views, spec.image_size[request.quality]
+    if spec.needs_cameras:
+        to_world = unit_cube(views)
+    else:
+        method = cast(SingleImageReconstructor, method)
+        view, to_world = photographed(views[0], inputs.posed, method, size)
+        views = [view]
     if request.symmetry != "none":
         axis = SYMMETRY_AXES[request.symmetry]
         views = views + mirrored(views, axis, float(to_world.offset[axis]))
-    size = spec.image_size[request.quality]
     return views, working_views(views, to_world, size)
 
 
@@ -240,7 +248,9 @@ def _overlays(
     return files
 
 
-def _metadata(request: Reconstruct, plan: _Plan, inputs: Inputs) -> Mapping[str, Any]:
+def _metadata(
+    request: Reconstruct, plan: _Plan, inputs: Inputs, views: Sequence[View]
+) -> Mapping[str, Any]:
     """What is needed to make the mesh again; nothing that differs from run to run."""
     return {
         "generator": f"image-to-mesh {__version__}",
@@ -253,7 +263,14 @@ def _metadata(request: Reconstruct, plan: _Plan, inputs: Inputs) -> Mapping[str,
         "texture": request.texture,
         "seed": request.seed,
         "input_sha256": inputs.hashes,
-    } | ({"cameras": _cameras_as_data(inputs.views)} if request.overlays else {})
+        **({"checkpoint": _checkpoint(request.checkpoint)} if request.checkpoint else {}),
+        **({"cameras": _cameras_as_data(views)} if request.overlays else {}),
+    }
+
+
+def _checkpoint(path: str) -> dict[str, str]:
+    """Which weights were used: the file's name and what is in it."""
+    return {"name": Path(path).name, "sha256": file_hash(Path(path))}
 
 
 def _cameras_as_data(views: Sequence[View]) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ class Reconstruct:
         method: A name in ``backend.methods.METHODS``.
         quality: draft, standard or high.
         params: The method's parameters that differ from the quality's.
+        checkpoint: Trained weights, for the methods that need them.
         symmetry: none, x or y: the axis across which the object mirrors itself.
         faces: Largest number of triangles in the result.
         texture: vertex, uv or none.
@@ -53,6 +54,7 @@ class Reconstruct:
     method: str = "visual_hull"
     quality: str = "standard"
     params: dict[str, Any] = field(default_factory=dict)
+    checkpoint: str = ""
     symmetry: str = "none"
     faces: int = 20_000
     texture: str = "vertex"

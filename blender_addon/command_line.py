@@ -15,14 +15,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import bpy
 
+from ..backend.command_options import Parser, add_inputs, add_result, add_work
 from ..backend.errors import InputError, ReconstructionError
 from ..backend.methods import METHODS
-from ..backend.methods.interface import QUALITIES
-from ..backend.named_views import ALIGNMENTS, NAMED_VIEWS
+from ..backend.named_views import ALIGNMENTS
 from . import dataset_command
 from .backend_process import BackendError
 from .mesh_object import acting_on
@@ -59,50 +59,14 @@ def _said(message: str, code: int) -> int:
 # The words ----------------------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line like any other wrong input."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help.")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"blender -b FILE --command {COMMAND}", allow_abbrev=False)
+    parser = Parser(prog=f"blender -b FILE --command {COMMAND}", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     text = "Make a mesh from the references of FILE."
     words = commands.add_parser("reconstruct", help=text, description=text, allow_abbrev=False)
     words.set_defaults(work=_reconstruct)
     dataset_command.add_options(commands)
-    words.add_argument(
-        "inputs",
-        nargs="*",
-        metavar="INPUT",
-        help="image files, or a folder with images and a camera file, instead of references",
-    )
-    named = words.add_mutually_exclusive_group()
-    views = ", ".join(NAMED_VIEWS)
-    named.add_argument(
-        "--views",
-        type=_words,
-        default=(),
-        metavar="NAMES",
-        help=f"what the INPUT images show, in their order, with commas between: {views}",
-    )
-    named.add_argument(
-        "--sheet",
-        type=_words,
-        default=(),
-        metavar="NAMES",
-        help="the one INPUT holds these views side by side, from left to right",
-    )
-    words.add_argument("--cameras", default="", metavar="FILE", help="camera file of the INPUT")
-    words.add_argument(
-        "--masks",
-        nargs="+",
-        default=["auto"],
-        metavar="MASK",
-        help="of the INPUT: auto, alpha, or one file for each image",
-    )
+    add_inputs(words, needed=False)
     words.add_argument(
         "--references",
         nargs="+",
@@ -118,23 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OUT",
         help=f"what to write: {', '.join(SUFFIXES)}; FILE itself if this is left out",
     )
-    words.add_argument("--method", choices=tuple(METHODS))
-    words.add_argument("--quality", choices=QUALITIES)
-    words.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="set a parameter of the method, or "
-        f"align={'|'.join(ALIGNMENTS)} for named views; may be repeated",
-    )
-    words.add_argument("--symmetry", choices=("none", "x", "y"))
-    words.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"))
-    words.add_argument("--seed", type=int, metavar="N")
-    words.add_argument("--faces", type=int, metavar="N", help="largest number of triangles")
-    words.add_argument("--texture", choices=("vertex", "uv", "none"))
-    words.add_argument("--preview", default="", metavar="PNG", help="also write a picture of it")
-    words.add_argument("--json", action="store_true", help="end the output with one JSON line")
+    add_work(words)
+    add_result(words)
     return parser
 
 
@@ -231,7 +180,7 @@ def _apply(arguments: argparse.Namespace, settings: Settings) -> None:
         value = getattr(arguments, name)
         if value is not None:
             setattr(settings, name, value)
-    values = dict(_split(text) for text in arguments.param)
+    values = dict(arguments.param)
     align = values.pop("align", settings.align)
     if align not in ALIGNMENTS:
         raise InputError(f"align must be one of {', '.join(ALIGNMENTS)}, got '{align}'.")
@@ -239,17 +188,6 @@ def _apply(arguments: argparse.Namespace, settings: Settings) -> None:
     params = METHODS[settings.method].make_params(settings.quality, values)
     for name in values:
         setattr(settings.parameters(), name, getattr(params, name))
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _split(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (equals and name.strip()):
-        raise InputError(f"--param takes NAME=VALUE, got '{text}'.")
-    return name.strip(), value.strip()
 
 
 def _write(item: bpy.types.Object, path: Path) -> None:

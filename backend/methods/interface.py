@@ -15,7 +15,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..geometry.mesh import Mesh
-    from ..views import Views
+    from ..views import Camera, Views
 
 
 QUALITIES = ("draft", "standard", "high")
@@ -72,23 +72,39 @@ class Reconstructor(Protocol):
         ...
 
 
+class SingleImageReconstructor(Reconstructor, Protocol):
+    """A method that makes out from one photograph where its camera stood."""
+
+    def camera(self, views: Views) -> Camera:
+        """The camera of the one square picture in ``views``, whose own camera means nothing.
+
+        Returns:
+            In the unit cube of the object's canonical pose: it faces -Y, Z is up.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class MethodSpec:
     """A method's front page: what the panel and ``methods`` show, and how its parameters are made.
 
     Attributes:
-        name: Folder name below ``backend/methods`` and the word on the command line.
+        name: The word on the command line; the folder's name below ``backend/methods`` too, but
+            where ``folder`` names another.
         label: Name on the panel.
         summary: One sentence: what it needs and what it gives.
         citation: The paper.
         minimum_views: Fewest views that it accepts.
-        needs_cameras: Whether every view must have a camera.
+        needs_cameras: Whether every view must have a camera. A method that needs none is a
+            :class:`SingleImageReconstructor`.
         needs_checkpoint: Whether it needs trained weights.
         params: Frozen dataclass whose fields are made by :func:`param`.
         presets: Parameter values that each quality sets; a value given by the user wins.
         image_size: Pixels along the side of the square working images, for each quality.
         seconds: What each quality takes for 8 views on the reference machine (2 cores), about.
         memory_gib: Main memory that each quality takes at its highest, about.
+        maximum_views: Most views that it accepts, or None.
+        folder: Folder name below ``backend/methods``, for the second method of one paper.
     """
 
     name: str
@@ -103,6 +119,20 @@ class MethodSpec:
     image_size: Mapping[str, int]
     seconds: Mapping[str, float]
     memory_gib: Mapping[str, float]
+    maximum_views: int | None = None
+    folder: str = ""
+
+    def why_not(self, views: int, checkpoint: str, noun: str = "view") -> str:
+        """Why the method cannot be used with so many views and these weights; empty if it can."""
+        if self.needs_checkpoint and not checkpoint:
+            return f"{self.label} needs a checkpoint (trained weights), and none is chosen."
+        if checkpoint and not self.needs_checkpoint:
+            return f"{self.label} takes no checkpoint."
+        if views < self.minimum_views:
+            return f"{self.label} needs {_counted(self.minimum_views, noun)} or more, got {views}."
+        if self.maximum_views is not None and views > self.maximum_views:
+            return f"{self.label} reads {_counted(self.maximum_views, noun)}, got {views}."
+        return ""
 
     def make_params(self, quality: str, values: Mapping[str, Any]) -> Any:
         """Build ``Params``: the user's values, else the quality's preset, else the defaults.
@@ -126,8 +156,13 @@ class MethodSpec:
         self, params: Any, device: str, seed: int, checkpoint: str | None = None
     ) -> Reconstructor:
         """Import the method's heavy half and make it ready on ``device``."""
-        module = importlib.import_module(f".{self.name}.reconstruct", __package__)
+        folder = self.folder or self.name
+        module = importlib.import_module(f".{folder}.reconstruct", __package__)
         return module.load(checkpoint, params, device, seed)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"one {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def checked_value(owner: str, param_field: dataclasses.Field, value: Any) -> Any:

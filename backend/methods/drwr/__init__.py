@@ -3,11 +3,13 @@
 Z. Han, C. Chen, Y.-S. Liu, M. Zwicker, "DRWR: A Differentiable Renderer without Rendering for
 Unsupervised 3D Structure Learning from Silhouette Images", ICML 2020, and N. Zubic, P. Lio, "An
 Effective Loss Function for Generating 3D Models from Single 2D Image without Rendering", 2021,
-which is the same loss in other letters. The papers train a network on many objects; here the
-points of one object are fitted to its own silhouettes, without weights.
+which is the same loss in other letters. Two methods are made of it:
 
-Good for free topology from a few masks. With known cameras the silhouettes' whole content is their
-visual hull, which is faster and smoother: this method is for comparing, and for what builds on it.
+* ``drwr`` fits the points of one object to its own silhouettes, without weights. Good for free
+  topology from a few masks. With known cameras the silhouettes' whole content is their visual hull,
+  which is faster and smoother: this one is for comparing, and for what builds on it.
+* ``drwr_single_image`` is what the papers train: a network that has learned a class of objects from
+  silhouettes makes the cloud from one picture.
 """
 
 from __future__ import annotations
@@ -57,4 +59,37 @@ SPEC = MethodSpec(
     image_size={"draft": 128, "standard": 256, "high": 512},
     seconds={"draft": 10, "standard": 30, "high": 200},
     memory_gib={"draft": 1, "standard": 1, "high": 2},
+)
+
+
+@dataclass(frozen=True)
+class SingleImageParams:
+    """Parameters of the trained network's cloud on its way to a mesh."""
+
+    surface: str = param(
+        "density",
+        "density closes the cloud where it is dense enough; poisson solves for the surface whose "
+        "normals the cloud's rim has, which is smoother.",
+        choices=("density", "poisson"),
+    )
+    resolution: int = param(
+        96, "Grid cells along the cube in which the surface is found.", minimum=16, maximum=384
+    )
+
+
+SINGLE_IMAGE = MethodSpec(
+    name="drwr_single_image",
+    label="DRWR, one image",
+    summary="One picture and trained weights, no camera; a closed shape of the class it learned.",
+    citation=SPEC.citation,
+    minimum_views=1,
+    needs_cameras=False,
+    needs_checkpoint=True,
+    params=SingleImageParams,
+    presets={"draft": {"resolution": 64}, "standard": {}, "high": {"resolution": 128}},
+    image_size={"draft": 128, "standard": 128, "high": 128},
+    seconds={"draft": 2, "standard": 2, "high": 4},
+    memory_gib={"draft": 1, "standard": 1, "high": 1},
+    maximum_views=1,
+    folder="drwr",
 )
