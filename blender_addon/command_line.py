@@ -19,6 +19,7 @@ from typing import Any
 
 import bpy
 
+from ..backend.checkpoints import read_model_card
 from ..backend.command_options import Parser, add_inputs, add_result, add_work
 from ..backend.errors import InputError, ReconstructionError
 from ..backend.methods import METHODS
@@ -176,6 +177,10 @@ def _apply(arguments: argparse.Namespace, settings: Settings) -> None:
     Raises:
         InputError: A parameter that the method does not have, or a wrong value.
     """
+    if arguments.checkpoint:
+        settings.checkpoint = _existing(arguments.checkpoint)
+        card = read_model_card(Path(settings.checkpoint), arguments.method or "")
+        settings.method = card["method"]
     for name in ("method", "quality", "symmetry", "seed", "faces", "texture"):
         value = getattr(arguments, name)
         if value is not None:

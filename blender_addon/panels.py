@@ -24,6 +24,7 @@ from .preferences import preferences
 from .properties import Reference, Settings, settings_of
 from .reference_views import image_empties, number_of_views
 from .session import session, texture_kept, why_not_now
+from .trained_models import model_card, said_of, trained_models
 
 _POINTS_A_LETTER = 6.6  # of the interface at scale 1, on average
 _GOOD_AGREEMENT = 0.9
@@ -195,9 +196,29 @@ class IMAGE_TO_MESH_PT_method(_SubPanel, bpy.types.Panel):  # noqa: N801
         layout.use_property_decorate = False
         layout.prop(settings, "method")
         draw_sentence(layout, context, METHODS[settings.method].summary)
+        if METHODS[settings.method].needs_checkpoint:
+            _draw_model(layout, context, settings)
         row = layout.row()
         row.use_property_split = False
         row.prop(settings, "quality", expand=True)
+
+
+class IMAGE_TO_MESH_MT_models(bpy.types.Menu):  # noqa: N801
+    """The trained models."""
+
+    bl_label = "Trained Models"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw those that were added, and how to add one."""
+        layout = self.layout
+        models = trained_models()
+        for model in models:
+            layout.operator(
+                "image_to_mesh.choose_model", text=model["label"], icon="FILE_CACHE"
+            ).path = model["path"]
+        if models:
+            layout.separator()
+        layout.operator("image_to_mesh.add_model", text="Add Checkpoint…", icon="ADD")
 
 
 class IMAGE_TO_MESH_PT_parameters(_Panel, bpy.types.Panel):  # noqa: N801
@@ -387,6 +408,23 @@ def _draw_agreement(row: bpy.types.UILayout, agreement: float | None) -> None:
         row.label(text=f"{agreement:.0%}")
 
 
+def _draw_model(layout: bpy.types.UILayout, context: bpy.types.Context, settings: Settings) -> None:
+    """The weights of a method that needs them."""
+    card = model_card(settings.checkpoint, settings.method) if settings.checkpoint else None
+    split = layout.split(factor=0.4)
+    label = split.row()
+    label.alignment = "RIGHT"
+    label.label(text="Trained Model")
+    row = split.row(align=True)
+    row.use_property_split = False
+    name = str(card.get("label") or "Unnamed") if card else "None"
+    row.menu("IMAGE_TO_MESH_MT_models", text=name, icon="FILE_CACHE")
+    row.operator("image_to_mesh.add_model", text="", icon="ADD")
+    if card:
+        row.operator("image_to_mesh.remove_model", text="", icon="X")
+        draw_sentence(layout, context, said_of(card))
+
+
 def _draw_reference(layout: bpy.types.UILayout, reference: Reference) -> None:
     """The settings of the active reference."""
     layout.use_property_split = True
@@ -462,6 +500,7 @@ CLASSES = (
     IMAGE_TO_MESH_UL_references,
     IMAGE_TO_MESH_MT_add,
     IMAGE_TO_MESH_MT_references,
+    IMAGE_TO_MESH_MT_models,
     IMAGE_TO_MESH_PT_main,
     IMAGE_TO_MESH_PT_made,
     IMAGE_TO_MESH_PT_references,

@@ -192,7 +192,7 @@ def parameter_group(spec: MethodSpec) -> type[MethodParameters]:
         annotations[field.name] = _property(spec, field)
         annotations[f"{field.name}_is_set"] = BoolProperty(options={"HIDDEN"})
         annotations[f"{field.name}_value"] = _storage(field)
-    name = f"{spec.label.title().replace(' ', '')}Parameters"
+    name = f"{spec.name.title().replace('_', '')}Parameters"
     return type(name, (MethodParameters,), {"__annotations__": annotations, "spec": spec})
 
 
@@ -275,6 +275,11 @@ class Settings(bpy.types.PropertyGroup):
         description="How the mesh is made",
         items=_method_items(),
         default=Reconstruct.method,
+    )
+    checkpoint: StringProperty(
+        name="Trained Model",
+        description="The weights' file, for methods that need one",
+        options={"HIDDEN"},
     )
     quality: EnumProperty(
         name="Quality",

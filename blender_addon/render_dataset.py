@@ -7,20 +7,19 @@ second run renders only what is missing, damaged, or failed.
 
 from __future__ import annotations
 
-import csv
 import os
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import bpy
 
+from ..backend.asset_files import list_assets
 from ..backend.camera_files import PosedImage, write_cameras_npz, write_transforms
+from ..backend.camera_samplers import sample_cameras
 from ..backend.dataset_files import (
     DEFAULT_CATEGORY,
-    SPLITS,
     ObjectRecord,
     fail_object,
     finish_object,
@@ -35,7 +34,6 @@ from ..backend.errors import InputError, ReconstructionError
 from ..backend.files import write_files
 from ..backend.lazy_numpy import np
 from ..backend.views import Camera
-from .camera_samplers import sample_cameras
 from .reference_views import camera_of_object
 from .render_capture import (
     ASSET_SUFFIXES,
@@ -51,17 +49,6 @@ from .render_capture import (
 )
 from .render_settings import RenderSettings
 from .render_views import SelfTest, Studio, mesh_content, view_files
-
-INDEX = "index.csv"
-"""In a folder of assets: columns ``file`` and any of ``category``, ``licence``, ``attribution``,
-``source``, ``split``, ``dup_group``, ``up_axis``."""
-
-_OTHER_ASSETS = (
-    *(".3ds", ".3mf", ".abc", ".blend1", ".c4d", ".dae", ".dxf", ".gml", ".iges", ".igs", ".ive"),
-    *(".lwo", ".ma", ".max", ".mb", ".mdl", ".ms3d", ".skp", ".step", ".stp", ".vrm", ".wrl"),
-    *(".x3d", ".x3dv", ".xyz", ".zpr"),
-)
-"""Endings of 3-D files that are not imported; they are listed as failed, other files are not."""
 
 
 @dataclass(frozen=True)
@@ -188,102 +175,25 @@ def _scene_items(named: Iterable[tuple[str, tuple[str, ...]]], category: str) ->
 
 
 def items_of_assets(folder: Path, category: str = "") -> list[Item]:
-    """The asset files below a folder, or one file.
-
-    An item's category is, the first that is known: ``category``, what the index says, the folder's
-    name in which it lies.
+    """The asset files below a folder, or one file; see ``backend.asset_files``.
 
     Raises:
         InputError: There are none, or the index cannot be read.
     """
-    if not folder.exists():
-        raise InputError(f"'{folder}' does not exist.")
-    root = folder if folder.is_dir() else folder.parent
-    files = _asset_files(folder) if folder.is_dir() else [folder]
-    if not files:
-        kinds = ", ".join(ASSET_SUFFIXES)
-        raise InputError(f"'{folder}' has no asset files ({kinds}).")
-    if files == [folder] and folder.suffix.lower() not in ASSET_SUFFIXES:
-        raise InputError(
-            f"'{folder}' is of no kind that is imported ({', '.join(ASSET_SUFFIXES)})."
+    return [
+        Item(
+            asset.key,
+            asset.source,
+            asset=os.fspath(asset.path),
+            up_axis=asset.up_axis,
+            licence=asset.licence,
+            attribution=asset.attribution,
+            split=asset.split,
+            dup_group=asset.dup_group,
+            refused=asset.refused,
         )
-    index = _read_index(root / INDEX)
-    rows = [index.get(path.relative_to(root).as_posix(), {}) for path in files]
-    parts = [path.relative_to(root).parts for path in files]
-    categories = [
-        category or row.get("category") or (part[0] if len(part) > 1 else DEFAULT_CATEGORY)
-        for row, part in zip(rows, parts, strict=True)
+        for asset in list_assets(folder, ASSET_SUFFIXES, category)
     ]
-    keys = _asset_keys(categories, parts)
-    return sorted(
-        (
-            _asset_item(key, path, "/".join(part), row)
-            for key, path, part, row in zip(keys, files, parts, rows, strict=True)
-        ),
-        key=lambda item: item.key,
-    )
-
-
-def _asset_files(folder: Path) -> list[Path]:
-    found = []
-    for path in sorted(folder.rglob("*")):
-        known = path.suffix.lower() in (*ASSET_SUFFIXES, *_OTHER_ASSETS)
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if known and not hidden and path.is_file():
-            found.append(path)
-    return found
-
-
-def _asset_keys(categories: Sequence[str], parts: Sequence[tuple[str, ...]]) -> list[str]:
-    """Keys from the files' names; with the ending where they would else be the same."""
-    inner = [part[1:] or part for part in parts]
-    plain = ["_".join([*part[:-1], Path(part[-1]).stem]) for part in inner]
-    alike = Counter((c, name.casefold()) for c, name in zip(categories, plain, strict=True))
-    names = [
-        name if alike[c, name.casefold()] == 1 else "_".join(part)
-        for c, name, part in zip(categories, plain, inner, strict=True)
-    ]
-    kinds = sorted(set(categories))
-    folders = dict(zip(kinds, safe_names(kinds), strict=True))
-    keys = [""] * len(names)
-    for kind in kinds:
-        places = [i for i, c in enumerate(categories) if c == kind]
-        for i, name in zip(places, safe_names([names[i] for i in places]), strict=True):
-            keys[i] = f"{folders[kind]}/{name}"
-    return keys
-
-
-def _asset_item(key: str, path: Path, source: str, row: Mapping[str, str]) -> Item:
-    suffix = path.suffix.lower()
-    refused = "" if suffix in ASSET_SUFFIXES else f"files of the kind {suffix} are not imported."
-    credit = dict.fromkeys(row.get(name, "") for name in ("attribution", "source"))
-    return Item(
-        key,
-        source,
-        asset=os.fspath(path.resolve()),
-        up_axis=row["up_axis"] if row.get("up_axis") in ("y", "z") else "",
-        licence=row.get("licence", ""),
-        attribution=", ".join(filter(None, credit)),
-        split=row["split"] if row.get("split") in SPLITS else "",
-        dup_group=row.get("dup_group", ""),
-        refused=refused,
-    )
-
-
-def _read_index(path: Path) -> dict[str, dict[str, str]]:
-    """The index's rows by file; none if there is no index."""
-    if not path.is_file():
-        return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise InputError(f"'{path}' cannot be read: {error}.") from error
-    return {
-        row["file"].replace("\\", "/"): {k: v.strip() for k, v in row.items() if k and v}
-        for row in rows
-        if row.get("file")
-    }
 
 
 def shard_of(items: Sequence[Item], shard: str) -> list[Item]:

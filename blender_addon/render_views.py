@@ -29,6 +29,14 @@ from mathutils.bvhtree import BVHTree
 from ..backend.errors import InputError
 from ..backend.exr_files import read_exr, write_exr
 from ..backend.lazy_numpy import np
+from ..backend.studio_lights import (
+    SKY,
+    STUDIO,
+    TWO_BEAMS,
+    Beam,
+    beam_direction,
+    random_beams,
+)
 from ..backend.views import Camera, opengl_to_opencv
 from .pictures import png_content
 from .render_capture import Captured, without_render_result
@@ -66,18 +74,6 @@ class RenderedView:
     depth: np.ndarray
     normal: np.ndarray | None
     albedo: np.ndarray | None
-
-
-# Beams of light: azimuth and elevation of where they come from (see camera_samplers), strength,
-# and angle, by which shadows are soft.
-_Beam = tuple[float, float, float, float]
-_STUDIO: tuple[_Beam, ...] = (
-    (-40.0, 45.0, 1.5, 20.0),
-    (55.0, 20.0, 0.5, 40.0),
-    (170.0, 50.0, 1.0, 20.0),
-)
-_TWO_BEAMS: tuple[_Beam, ...] = ((-45.0, 45.0, 2.0, 1.0), (135.0, 45.0, 2.0, 1.0))
-_SKY = {"studio": 0.25, "two_beams": 0.1, "uniform": 1.0, "random": 0.2}
 
 
 class Studio:
@@ -120,7 +116,7 @@ class Studio:
                 for lamp in dict.fromkeys(lights):
                     self._collection.objects.link(lamp)
             else:
-                self._light(_TWO_BEAMS if settings.light == "two_beams" else _STUDIO)
+                self._light(TWO_BEAMS if settings.light == "two_beams" else STUDIO)
             self._scenes = self._make_scenes(threads)
         except BaseException:
             self.close()
@@ -156,7 +152,7 @@ class Studio:
         """
         self._place(camera)
         if self._settings.light == "random":
-            self._light(_random_beams(np.random.default_rng(seed)))
+            self._light(random_beams(np.random.default_rng(seed)))
         channels: dict[str, np.ndarray] = {}
         for scene in self._scenes:
             scene.cycles.seed = seed % 2**31
@@ -221,7 +217,7 @@ class Studio:
 
     # Light and camera -----------------------------------------------------------------------------
 
-    def _light(self, beams: Sequence[_Beam]) -> None:
+    def _light(self, beams: Sequence[Beam]) -> None:
         """Make or move the beams, and make the sky once."""
         if self._world is None:
             self._world = self._keep(bpy.data.worlds.new("Image to Mesh"))
@@ -229,7 +225,7 @@ class Studio:
                 self._world.use_nodes = True
             background = next(n for n in self._world.node_tree.nodes if n.type == "BACKGROUND")
             background.inputs["Color"].default_value = (1.0, 1.0, 1.0, 1.0)
-            background.inputs["Strength"].default_value = _SKY[self._settings.light]
+            background.inputs["Strength"].default_value = SKY[self._settings.light]
         if self._settings.light == "uniform":
             return
         while len(self._beams) < len(beams):
@@ -238,7 +234,7 @@ class Studio:
             self._collection.objects.link(self._beams[-1])
         for item, (azimuth, elevation, strength, angle) in zip(self._beams, beams, strict=True):
             item.data.energy, item.data.angle = strength, math.radians(angle)
-            toward = Vector(_direction(azimuth, elevation))
+            toward = Vector(beam_direction(azimuth, elevation))
             item.matrix_world = toward.to_track_quat("Z", "Y").to_matrix().to_4x4()
 
     def _place(self, camera: Camera) -> None:
@@ -313,18 +309,6 @@ def _use_workbench(scene: Any) -> None:
     shading.light, shading.color_type = "STUDIO", "TEXTURE"
     shading.show_object_outline = False
     scene.view_settings.view_transform = "Standard"
-
-
-def _direction(azimuth: float, elevation: float) -> tuple[float, float, float]:
-    """Where a beam comes from; azimuth 0 is the front, -Y."""
-    a, e = math.radians(azimuth), math.radians(elevation)
-    return math.sin(a) * math.cos(e), -math.cos(a) * math.cos(e), math.sin(e)
-
-
-def _random_beams(generator: np.random.Generator) -> list[_Beam]:
-    """Three beams from above or the side, of random strength and softness."""
-    rows = generator.random((3, 4)).tolist()
-    return [(360 * a, 80 * e - 10, 0.3 + 1.2 * s, 1 + 39 * w) for a, e, s, w in rows]
 
 
 # From a render to arrays --------------------------------------------------------------------------

@@ -47,12 +47,15 @@ from .reference_views import (
     views_to_json,
     write_inputs,
 )
+from .trained_models import model_card
 
 BACKEND_FOLDER = Path(__file__).resolve().parents[1]
 _BUSY_TICK, _IDLE_TICK, _WAIT = 0.1, 1.0, 0.02  # seconds
 
 # Of a request: what an object keeps so that the same mesh can be made again.
-KEPT_FIELDS = ("method", "quality", "params", "symmetry", "faces", "texture", "seed")
+KEPT_FIELDS = (
+    *("method", "quality", "params", "checkpoint", "symmetry", "faces", "texture", "seed"),
+)
 FILE_FIELDS = ("inputs", "views", "sheet", "cameras", "masks")
 """Of a request: its files; kept only where they were not Blender's references."""
 
@@ -89,7 +92,7 @@ def order_of_scene(context: bpy.types.Context, names: Sequence[str] = ()) -> Ord
     spec = METHODS[settings.method]
     layer.update()  # transforms that a script has just set
     views = views_of_scene(settings.references, scene, layer, spec.minimum_views, names)
-    if why := why_unavailable(settings.method, len(views)):
+    if why := spec.why_not(len(views), checkpoint_of(settings), "reference"):
         raise InputError(why)
     return replace(order_of_files(context, {}), views=tuple(views))
 
@@ -107,6 +110,7 @@ def order_of_files(context: bpy.types.Context, files: Mapping[str, Any]) -> Orde
         "method": settings.method,
         "quality": settings.quality,
         "params": settings.parameters().changed() | {"align": settings.align},
+        "checkpoint": checkpoint_of(settings),
         "symmetry": settings.symmetry,
         "faces": settings.faces,
         "texture": texture_kept(settings),
@@ -132,22 +136,19 @@ def order_of_object(item: bpy.types.Object, scene: bpy.types.Scene) -> Order:
     return Order(views, json.loads(stored["settings"]), placement, hashes)
 
 
-def why_unavailable(method: str, views: int) -> str:
-    """Why a method cannot be used with so many references; empty if it can."""
-    spec = METHODS[method]
-    if spec.needs_checkpoint:
-        return f"{spec.label} needs a checkpoint (trained weights), and none is installed."
-    if views < spec.minimum_views:
-        return f"{spec.label} needs {spec.minimum_views} references or more, got {views}."
-    return ""
+def checkpoint_of(settings: Settings) -> str:
+    """The chosen weights' file, if it is for the chosen method and still there; else empty."""
+    found = model_card(settings.checkpoint, settings.method) if settings.checkpoint else None
+    return settings.checkpoint if found else ""
 
 
 def why_not_now(context: bpy.types.Context) -> str:
     """Why the panel's method cannot be used with its references; empty if it can. Quick."""
     scene, layer = scene_and_layer(context)
     settings = settings_of(scene)
-    least = METHODS[settings.method].minimum_views
-    return why_unavailable(settings.method, number_of_views(settings.references, layer, least))
+    spec = METHODS[settings.method]
+    views = number_of_views(settings.references, layer, spec.minimum_views)
+    return spec.why_not(views, checkpoint_of(settings), "reference")
 
 
 def texture_kept(settings: Settings) -> str:

@@ -28,7 +28,7 @@ class Layout:
     def row(self, **_: Any) -> Layout:
         return self
 
-    column = box = row
+    column = box = split = row
 
     def separator(self) -> None: ...
 

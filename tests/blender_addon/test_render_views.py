@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.blender_addon.conftest import MODULE
 
 pytestmark = pytest.mark.blender
 
@@ -52,7 +55,8 @@ class Seen:
     def __init__(self, blender: Any, captured: Any, studio: Any, settings: Any) -> None:
         self.captured, self.studio, self.settings = captured, studio, settings
         generator = np.random.default_rng(3)
-        self.cameras = blender.camera_samplers.sample_cameras(settings, "objects", generator)
+        samplers = importlib.import_module(f"{MODULE}.backend.camera_samplers")
+        self.cameras = samplers.sample_cameras(settings, "objects", generator)
         self.test = blender.render_views.SelfTest(captured)
 
     def views(self) -> list[tuple[Any, Any]]:
