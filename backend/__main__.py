@@ -309,6 +309,10 @@ def _summary(result: Result, request: Reconstruct) -> str:
         f"silhouette IoU: mean {mean:.3f}, lowest {agreement[lowest]:.3f} ({lowest})",
         f"{result.method}, {result.quality}, {result.device}: {result.seconds:.1f} s",
     ]
+    for source in sorted(set(result.mask_sources.values())):
+        names = [name for name, used in result.mask_sources.items() if used == source]
+        found = "by" if source in ("plain background", "segmentation") else "in"
+        lines.append(f"mask found {found} {source}: {', '.join(names)}")
     if request.preview:
         lines.append(f"preview: {request.preview}")
     return "\n".join([*lines, *(f"warning: {text}" for text in result.warnings)])

@@ -20,6 +20,7 @@ Needs numpy only; scipy is imported when a ``.mat`` file is read.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -30,9 +31,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from .errors import InputError
+from .files import write_files
 from .lazy_numpy import np
 from .views import Camera, Similarity, opengl_to_opencv
 
@@ -180,7 +182,8 @@ def write_transforms(path: Path, posed: Sequence[PosedImage]) -> None:
     ``camera_angle_x`` also stands at the top when it is the same everywhere, as NeRF reads it.
 
     Raises:
-        InputError: The file cannot be written.
+        InputError: The place cannot be written to.
+        ReconstructionError: Writing failed, say because the disk is full.
     """
     frames = [_frame_entry(path.parent, p) for p in posed]
     content: dict[str, Any] = {}
@@ -188,7 +191,7 @@ def write_transforms(path: Path, posed: Sequence[PosedImage]) -> None:
     if len(angles) == 1 and None not in angles:
         content["camera_angle_x"] = angles.pop()
     content["frames"] = frames
-    _write(path, lambda file: file.write((json.dumps(content, indent=2) + "\n").encode()))
+    write_files({path: (json.dumps(content, indent=2) + "\n").encode()})
 
 
 def write_cameras_npz(
@@ -206,7 +209,8 @@ def write_cameras_npz(
         to_world: From the unit cube around the object to the world; None if they are the same.
 
     Raises:
-        InputError: A camera that the format has no room for, or the file cannot be written.
+        InputError: A camera that the format has no room for, or the place cannot be written to.
+        ReconstructionError: Writing failed, say because the disk is full.
     """
     to_world = to_world or Similarity()
     scale = np.diag([to_world.scale] * 3 + [1.0])
@@ -222,7 +226,9 @@ def write_cameras_npz(
         arrays[f"world_mat_{i}"] = _padded(p.camera.intrinsics) @ p.camera.world_to_camera
         arrays[f"camera_mat_{i}"] = _padded(np.linalg.inv(_from_unit_square((height, width))))
         arrays[f"scale_mat_{i}"] = scale
-    _write(path, lambda file: np.savez(file, **arrays))
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    write_files({path: stream.getvalue()})
 
 
 # ---------------------------------------------------------------- finding files
@@ -1016,16 +1022,3 @@ def _relative(file: Path, folder: Path) -> str:
         return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
     except ValueError:  # another drive of Windows has no relative path
         return file.resolve().as_posix()
-
-
-def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Write beside ``path`` and move into place, so that nobody ever sees half a file."""
-    partial_file = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial_file.open("wb") as file:
-            fill(file)
-        os.replace(partial_file, path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        partial_file.unlink(missing_ok=True)

@@ -126,8 +126,9 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
         faces=len(mesh.faces),
         watertight=mesh.is_closed_manifold(),
         silhouette_iou=agreement,
-        warnings=tuple(inputs.warnings + _said_masks(inputs) + low_agreement),
+        warnings=tuple(inputs.warnings + _guessed_masks(inputs) + low_agreement),
         overlays=tuple(map(str, overlays)),
+        mask_sources=inputs.mask_sources,
         job=request.job,
     )
 
@@ -286,14 +287,10 @@ def _cameras_as_data(views: Sequence[View]) -> list[dict[str, Any]]:
     ]
 
 
-def _said_masks(inputs: Inputs) -> list[str]:
-    """One sentence for each way, other than a file or alpha, that masks were found."""
-    sentences = []
-    for source in ("plain background", "segmentation"):
-        names = [name for name, used in inputs.mask_sources.items() if used == source]
-        if names:
-            sentences.append(f"mask found by {source}: {', '.join(names)}.")
-    return sentences
+def _guessed_masks(inputs: Inputs) -> list[str]:
+    """A graph cut may err, so the user should look at what it found."""
+    names = [name for name, source in inputs.mask_sources.items() if source == "segmentation"]
+    return [f"mask found by segmentation: {', '.join(names)}; look at it."] if names else []
 
 
 def _low_agreement(agreement: Mapping[str, float]) -> list[str]:

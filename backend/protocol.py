@@ -225,6 +225,7 @@ class Result:
     warnings: tuple[str, ...]
     peak_memory_gib: float = 0.0
     overlays: tuple[str, ...] = ()
+    mask_sources: dict[str, str] = field(default_factory=dict)
     job: str = ""
 
 

@@ -82,12 +82,12 @@ class IMAGE_TO_MESH_PT_made(_SubPanel, bpy.types.Panel):  # noqa: N801
         )
         words = f"{method}, {stored['quality']}, seed {stored['seed']}, {stored['seconds']:.1f} s"
         layout.label(text=words, icon="MESH_DATA")
-        column = layout.column(align=True)
-        column.label(text="Silhouettes agree with the masks", icon="OVERLAY")
-        for name, agreement in _agreement(context).items():
-            row = column.row()
-            row.label(text=name, icon="BLANK1")
-            _draw_agreement(row, agreement)
+        agreement = _agreement(context)
+        if agreement:
+            mean = sum(agreement.values()) / len(agreement)
+            row = layout.row()
+            row.label(text="Silhouettes agree with the masks", icon="OVERLAY")
+            _draw_agreement(row, mean)
         row = layout.row()
         row.enabled = has_overlays(item)
         row.prop(settings_of(context.scene), "show_overlay", toggle=True)

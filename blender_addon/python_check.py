@@ -37,6 +37,7 @@ LICENCES = {
     "xatlas>=0.0.11": "MIT",
     "fast-simplification>=0.2": "MIT",
     "rich>=14": "MIT",
+    "safetensors>=0.5": "Apache-2.0",
 }
 """What the backend needs, as pyproject.toml says it, and under which licence it comes."""
 

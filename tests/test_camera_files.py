@@ -704,6 +704,6 @@ def test_what_cannot_be_written(folder: Path) -> None:
         with pytest.raises(InputError, match=r"a_1.png"):
             write_cameras_npz(folder / "cameras.npz", [PosedImage(folder / NAMES[0], camera)])
     posed = [PosedImage(folder / NAMES[0], known_camera(0))]
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot write"):
         write_transforms(folder / "missing" / "transforms.json", posed)
     assert {p.name for p in folder.iterdir()} == set(NAMES)
