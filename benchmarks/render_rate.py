@@ -115,7 +115,8 @@ def rounds(make: Callable[[], Callable[[int], None]], views: int, repeats: int) 
 def measure(item: Any, resolution: int, arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds for each view, by mode."""
     views_part, capture = part("render_views"), part("render_capture")
-    dataset_part, samplers = part("render_dataset"), part("camera_samplers")
+    dataset_part = part("render_dataset")
+    samplers = importlib.import_module(f"{MODULE}.backend.camera_samplers")
     make_settings = part("render_settings").make_settings
     found: dict[str, list[float]] = {}
     for name, values in {BASE: {"depth": False, "normal": False}, **MODES}.items():

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from blender_addon import (
         backend_install,
         backend_process,
-        camera_samplers,
         estimates,
         job,
         python_check,
@@ -41,7 +40,6 @@ else:
     protocol = importlib.import_module(f"{PACKAGE}.backend.protocol")
     backend_install = importlib.import_module(f"{PACKAGE}.blender_addon.backend_install")
     backend_process = importlib.import_module(f"{PACKAGE}.blender_addon.backend_process")
-    camera_samplers = importlib.import_module(f"{PACKAGE}.blender_addon.camera_samplers")
     estimates = importlib.import_module(f"{PACKAGE}.blender_addon.estimates")
     job = importlib.import_module(f"{PACKAGE}.blender_addon.job")
     python_check = importlib.import_module(f"{PACKAGE}.blender_addon.python_check")

@@ -19,11 +19,9 @@ that goes wrong with one of them, be it a crash, stops the others.
 from __future__ import annotations
 
 import io
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +34,9 @@ from backend.mesh_files import mesh_contents, read_mesh
 
 from .coco import coco_file, object_images
 from .ground_truth import Solid
+from .worker_pool import DIED, in_processes
 
 _VERSION = 1  # of what is made here; a change makes all ground truth anew
-_OBJECTS_PER_PROCESS = 50
 _RESOLUTIONS = (32, 64)
 
 
@@ -104,7 +102,9 @@ def prepare(
     how = GroundTruth(int(content["settings"].get("seed", 0)), points, points)
     keys = [key for key, entry in content["objects"].items() if entry["status"] != "failed"]
     outcomes = []
-    for outcome in _in_processes(dataset, sorted(keys), how, workers):
+    work = partial(prepare_object, dataset, how)
+    died = partial(_failed, dataset, how, reason=DIED)
+    for outcome in in_processes(work, sorted(keys), workers, died):
         outcomes.append(outcome)
         report(len(outcomes), len(keys), outcome)
     outcomes.sort(key=lambda outcome: outcome.key)
@@ -115,7 +115,7 @@ def prepare(
     return outcomes
 
 
-def prepare_object(dataset: Path, key: str, how: GroundTruth) -> Outcome:
+def prepare_object(dataset: Path, how: GroundTruth, key: str) -> Outcome:
     """Prepare one object unless it is; whatever is wrong with it becomes the reason.
 
     Raises:
@@ -130,7 +130,7 @@ def prepare_object(dataset: Path, key: str, how: GroundTruth) -> Outcome:
         raise
     except Exception as error:  # any, because one broken object must not stop the others
         said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}."
-        return _failed(dataset, key, how, said)
+        return _failed(dataset, how, key, said)
     return Outcome(key, "prepared", images=images)
 
 
@@ -203,7 +203,7 @@ def _npz(**arrays: Any) -> bytes:
     return stream.getvalue()
 
 
-def _failed(dataset: Path, key: str, how: GroundTruth, reason: str) -> Outcome:
+def _failed(dataset: Path, how: GroundTruth, key: str, reason: str) -> Outcome:
     reason = f"ground truth: {' '.join(reason.split())}"
     record = files.PreparedRecord("", how.hash, reason=reason)
     folder = files.object_folder(dataset, key)
@@ -211,46 +211,3 @@ def _failed(dataset: Path, key: str, how: GroundTruth, reason: str) -> Outcome:
         (folder / name).unlink(missing_ok=True)
     files.write_prepared(dataset, key, record)
     return Outcome(key, "failed", reason)
-
-
-# Processes ----------------------------------------------------------------------------------------
-
-
-def _in_processes(
-    dataset: Path, keys: Sequence[str], how: GroundTruth, workers: int
-) -> Iterator[Outcome]:
-    """Prepare objects in child processes, and name those whose process died.
-
-    A dead process takes the pool with it, and the objects next in line are under suspicion; each
-    of them is tried alone, then the rest goes on.
-    """
-    waiting = list(keys)
-    while waiting:
-        done = set()
-        for outcome in _pool(dataset, waiting, how, workers):
-            done.add(outcome.key)
-            yield outcome
-        left = [key for key in waiting if key not in done]
-        suspects, waiting = left[: 2 * workers + 1], left[2 * workers + 1 :]
-        for key in suspects:
-            reason = "the process died, perhaps because the memory is full."
-            yield next(_pool(dataset, [key], how, 1), None) or _failed(dataset, key, how, reason)
-
-
-def _pool(dataset: Path, keys: Sequence[str], how: GroundTruth, workers: int) -> Iterator[Outcome]:
-    """Outcomes as they come; ends early when a process died."""
-    with ProcessPoolExecutor(
-        min(workers, len(keys)),
-        mp_context=multiprocessing.get_context("spawn"),
-        max_tasks_per_child=_OBJECTS_PER_PROCESS,
-    ) as pool:
-        futures: list[Future[Outcome]] = [
-            pool.submit(prepare_object, dataset, key, how) for key in keys
-        ]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool:
-            return
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)

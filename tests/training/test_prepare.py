@@ -36,7 +36,7 @@ def prepared(tmp_path_factory) -> Path:
 
 
 def prepared_here(dataset: Path, key: str) -> str:
-    return prepare_object(dataset, key, GroundTruth(7, POINTS, POINTS)).state
+    return prepare_object(dataset, GroundTruth(7, POINTS, POINTS), key).state
 
 
 # The published loaders' rules of reading, written anew
@@ -209,10 +209,10 @@ def test_what_is_damaged_is_made_again(tmp_path: Path, damage: Callable[[Path], 
 def test_other_ways_of_making_it_make_it_again(tmp_path: Path) -> None:
     dataset = rendered_dataset(tmp_path / "d", {"objects/a": sphere()})
     prepared_here(dataset, "objects/a")
-    assert prepare_object(dataset, "objects/a", GroundTruth(7, 100, 100)).state == "prepared"
+    assert prepare_object(dataset, GroundTruth(7, 100, 100), "objects/a").state == "prepared"
     assert len(np.load(dataset / "objects/a/points.npz")["points"]) == 100
     render(dataset, "objects/a", sphere(0.3))
-    again = prepare_object(dataset, "objects/a", GroundTruth(7, 100, 100))
+    again = prepare_object(dataset, GroundTruth(7, 100, 100), "objects/a")
     assert again.state == "prepared"
 
 
