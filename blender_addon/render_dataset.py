@@ -351,10 +351,8 @@ def _cameras(
 
 
 def _write_cameras(folder: Path, cameras: Sequence[Camera]) -> None:
-    posed = [
-        PosedImage(folder / f"image/{i:04d}.png", camera, folder / f"mask/{i:04d}.png")
-        for i, camera in enumerate(cameras)
-    ]
+    # Without the masks: the images' own alpha is finer, and is what readers then take.
+    posed = [PosedImage(folder / f"image/{i:04d}.png", c) for i, c in enumerate(cameras)]
     write_transforms(folder / "transforms.json", posed)
     if not any(camera.orthographic for camera in cameras):
         write_cameras_npz(folder / "cameras.npz", posed)

@@ -7,8 +7,9 @@ hundredths of a second, helps out where an engine does not give a pass: Workbenc
 no albedo, and EEVEE's passes are not those at the middles of the pixels.
 
 On disk (see ``backend.dataset_files``): ``image/0000.png`` sRGB with straight alpha, without the
-scene's view transform; ``mask/0000.png`` coverage; ``depth/0000.exr`` channel Y, float32, along the
-camera's axis in edges of the unit cube, infinite beside the object, as DVR's program reads it;
+scene's view transform; ``mask/0000.png`` 255 where half of the pixel and more is covered, else 0,
+as DVR's program takes any value above 0 for object; ``depth/0000.exr`` channel Y, float32, along
+the camera's axis in edges of the unit cube, infinite beside the object, as DVR's program reads it;
 ``normal/0000.png`` world normals that face the camera, (n + 1) / 2 * 65535 in 16 bits, 0 beside the
 object; ``albedo/0000.png`` sRGB, without alpha. The depth of a pixel is that at its middle.
 """
@@ -380,7 +381,7 @@ def view_files(view: RenderedView, number: int, settings: RenderSettings) -> dic
     name = f"{number:04d}"
     files = {
         f"image/{name}.png": png_content(view.color),
-        f"mask/{name}.png": png_content(view.mask),
+        f"mask/{name}.png": png_content(np.where(view.mask >= 128, 255, 0).astype(np.uint8)),
     }
     if settings.depth:
         files[f"depth/{name}.exr"] = write_exr({"Y": view.depth})

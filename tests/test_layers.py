@@ -16,6 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = {"backend", "blender_addon", "training", "tests", "benchmarks"}
+RECIPES = sorted(p.stem for p in (ROOT / "training/recipes").glob("[!_]*.py"))
+RECIPES.remove("interface")
 METHODS = sorted(p.parent.name for p in (ROOT / "backend/methods").glob("*/__init__.py"))
 
 # Read by Blender's side too, so they must run without torch and without bpy.
@@ -121,6 +123,12 @@ def no_import_of_another_method(path: str, source: str) -> list[str]:
     return [name for name, _ in imports(path, source) if is_within(name, others)]
 
 
+def no_import_of_another_recipe(path: str, source: str) -> list[str]:
+    own = path.split("/")[-1].removesuffix(".py")
+    others = [f"training.recipes.{name}" for name in RECIPES if name != own]
+    return [name for name, _ in imports(path, source) if is_within(name, others)]
+
+
 def no_tricks(path: str, source: str) -> list[str]:
     """Reviewers of extensions refuse these; the installed extension must not need them either."""
     names = [name for name, _ in imports(path, source)]
@@ -155,6 +163,14 @@ RULES: dict[str, tuple[str, Rule]] = {
     "rendering stands on geometry": (
         "backend/rendering/**/*.py",
         of_the_project_only("backend.rendering", "backend.geometry", *BELOW_GEOMETRY),
+    ),
+    "a recipe never imports another": ("training/recipes/*.py", no_import_of_another_recipe),
+    "the loop knows no method by name": (
+        "training/*.py",
+        never_imports(
+            *(f"training.recipes.{name}" for name in RECIPES),
+            *(f"backend.methods.{name}" for name in METHODS),
+        ),
     ),
     "training needs no Blender": ("training/**/*.py", never_imports("bpy", "blender_addon")),
 }
@@ -242,6 +258,18 @@ PLANTED: list[tuple[str, str, str, str]] = [
         "backend/rendering/ray_marching.py",
         "from ..methods import METHODS",
         "backend.methods.METHODS",
+    ),
+    (
+        "a recipe never imports another",
+        "training/recipes/of_tomorrow.py",
+        "from .drwr import Options",
+        "training.recipes.drwr.Options",
+    ),
+    (
+        "the loop knows no method by name",
+        "training/trainer.py",
+        "from backend.methods.drwr.losses import drwr_loss",
+        "backend.methods.drwr.losses.drwr_loss",
     ),
     ("training needs no Blender", "training/datasets.py", "import bpy.types", "bpy.types"),
 ]

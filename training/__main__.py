@@ -1,5 +1,8 @@
 """The command line: ``python -m training``.
 
+Datasets are made by shapes, views, render, prepare, check and pack; a recipe's name trains, and
+evaluate scores what came out.
+
 Progress and errors go to stderr, the result to stdout. Exit codes: 0 done, or the dataset is sound;
 1 something failed, which is listed, or the dataset is not sound; 2 what was given cannot be used;
 130 stopped with Ctrl-C.
@@ -8,22 +11,31 @@ Progress and errors go to stderr, the result to stdout. Exit codes: 0 done, or t
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from backend.command_options import Parser
+from backend.dataset_files import SPLITS
 from backend.errors import InputError, ReconstructionError
+
+from .options import add_options, options_from
+from .recipes import RECIPES, recipe_spec
 
 SOUND, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 _MOST_LISTED = 50
+_MOST_PICTURED = 64
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parser(words).parse_args(words)
         return arguments.command(arguments)
     except InputError as error:
         return _say(str(error), BAD_INPUT)
@@ -44,21 +56,121 @@ def _say(message: str, code: int) -> int:
 # The words of the command line --------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line like any other wrong input."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    text = "Rendered datasets: ground truth, checks, and rendering on many machines."
-    parser = _Parser(prog="python -m training", description=text, allow_abbrev=False)
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    text = "Make datasets, train the methods' networks on them, and score what came out."
+    parser = Parser(prog="python -m training", description=text, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    _add_shapes(commands)
+    _add_views(commands, wanted="views" in argv[:1])
+    _add_render(commands)
     _add_prepare(commands)
     _add_check(commands)
-    _add_render(commands)
+    _add_pack(commands)
+    _add_recipes(commands)
+    for name, text in RECIPES.items():
+        _add_recipe(commands, name, text, wanted=name in argv[:1])
+    _add_evaluate(commands)
     return parser
+
+
+def _add_shapes(commands: Any) -> None:
+    text = "Make procedural shapes of a category, as GLB files."
+    parser = commands.add_parser("shapes", help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=_shapes)
+    parser.add_argument("category", metavar="CATEGORY", help="chair, table, …, or list")
+    parser.add_argument(
+        "-n", "--number", type=_positive, default=100, metavar="N", help="(default: %(default)s)"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="where they go")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the series (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--sheet", type=Path, metavar="PNG", help="also a picture of the first ones, 64 at most"
+    )
+
+
+def _add_views(commands: Any, wanted: bool) -> None:
+    text = "Render a folder of asset files into a dataset, without Blender."
+    parser = commands.add_parser("views", help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=_views)
+    parser.add_argument(
+        "sources", type=Path, nargs="+", metavar="SOURCE", help="folders of assets, or files"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DATASET",
+        help="a new folder, or one to go on with",
+    )
+    parser.add_argument("--category", default="", help="of all objects; else the assets' folders")
+    _add_workers(parser)
+    if wanted:
+        from .render import ViewSettings
+
+        add_options(parser, ViewSettings)
+
+
+def _add_pack(commands: Any) -> None:
+    text = "Pack a prepared dataset into tar shards, as WebDataset reads them."
+    parser = commands.add_parser("pack", help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=_pack)
+    _add_dataset(parser)
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the shards go"
+    )
+    parser.add_argument(
+        "--shard-mib", type=_positive, default=256, metavar="N", help="(default: %(default)s)"
+    )
+
+
+def _add_recipes(commands: Any) -> None:
+    text = "List the recipes."
+    parser = commands.add_parser("recipes", help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=_recipes)
+
+
+def _add_recipe(commands: Any, name: str, text: str, wanted: bool) -> None:
+    parser = commands.add_parser(
+        name, help=f"train: {text[0].lower()}{text[1:]}", description=text, allow_abbrev=False
+    )
+    parser.set_defaults(command=_train, recipe=name)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DATASET",
+        help="a prepared dataset, or a packed one",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="the run's folder; one that was stopped goes on",
+    )
+    parser.add_argument("--category", default="", help="of the objects; all if left out")
+    if wanted:
+        from .trainer import TrainerSettings
+
+        spec = recipe_spec(name)
+        defaults = {"steps": spec.steps, "batch_size": spec.batch_size}
+        add_options(parser.add_argument_group("the recipe"), spec.options)
+        add_options(parser.add_argument_group("the loop"), TrainerSettings, **defaults)
+
+
+def _add_evaluate(commands: Any) -> None:
+    text = "Score a checkpoint on a dataset; on its own test split that gives its card's scores."
+    parser = commands.add_parser("evaluate", help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=_evaluate)
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a model.safetensors")
+    parser.add_argument("--data", type=Path, required=True, metavar="DATASET", help="its folder")
+    parser.add_argument("--category", help="of the objects; the checkpoint's if left out")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="(default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    parser.add_argument("--json", action="store_true", help="print one JSON line")
 
 
 def _add_prepare(commands: Any) -> None:
@@ -66,9 +178,7 @@ def _add_prepare(commands: Any) -> None:
     parser = commands.add_parser("prepare", help=text, description=text, allow_abbrev=False)
     parser.set_defaults(command=_prepare)
     _add_dataset(parser)
-    parser.add_argument(
-        "--workers", type=_positive, default=1, metavar="N", help="processes (default: 1)"
-    )
+    _add_workers(parser)
     parser.add_argument(
         "--points",
         type=_positive,
@@ -124,6 +234,12 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="the dataset's folder")
 
 
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers", type=_positive, default=1, metavar="N", help="processes (default: 1)"
+    )
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -137,6 +253,116 @@ _positive.__name__ = "whole number"  # as argparse names it in its messages
 # The commands -------------------------------------------------------------------------------------
 
 
+def _shapes(arguments: argparse.Namespace) -> int:
+    from .shapes import SHAPES, make_shape, write_shapes
+
+    category, number, seed = arguments.category, arguments.number, arguments.seed
+    if category == "list":
+        print(*(f"{name}: {text}" for name, text in SHAPES.items()), sep="\n")
+        return SOUND
+    if category not in SHAPES:
+        raise InputError(f"there is no category '{category}'; choose {', '.join(SHAPES)}.")
+    if arguments.output is None and arguments.sheet is None:
+        raise InputError("say with -o where the shapes go, or with --sheet where their picture.")
+    if arguments.output is not None:
+        with _progress("making shapes") as show:
+            write_shapes(category, number, arguments.output, seed, show)
+        print(f"{arguments.output}: {number} shapes of the category {category}")
+    if arguments.sheet is not None:
+        from backend.files import png, write_files
+
+        from .shapes.contact_sheet import contact_sheet
+
+        meshes = [make_shape(category, seed, i) for i in range(min(number, _MOST_PICTURED))]
+        write_files({arguments.sheet: png(contact_sheet(meshes))})
+        print(f"{arguments.sheet}: the first {len(meshes)}")
+    return SOUND
+
+
+def _views(arguments: argparse.Namespace) -> int:
+    from .render import ViewSettings, render_views_dataset
+
+    with _progress("rendering") as show:
+        outcomes = render_views_dataset(
+            arguments.sources,
+            arguments.output,
+            options_from(arguments, ViewSettings),
+            arguments.category,
+            arguments.workers,
+            lambda done, total, _: show(done, total),
+        )
+    return _told(arguments.output, outcomes, ("rendered", "already rendered", "failed"))
+
+
+def _told(dataset: Path, outcomes: Sequence[Any], states: Sequence[str]) -> int:
+    """Say what became of the objects; failed if nothing but failures came out."""
+    counts = dict.fromkeys(states, 0)
+    for outcome in outcomes:
+        counts[outcome.state] += 1
+        if outcome.state == "failed":
+            print(f"{outcome.key}: {outcome.reason}")
+    print(f"{dataset}: {', '.join(f'{number} {state}' for state, number in counts.items())}")
+    return FAILED if counts["failed"] and counts["failed"] == len(outcomes) else SOUND
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    from .packing import pack
+
+    with _progress("packing") as show:
+        index = pack(arguments.dataset, arguments.output, arguments.shard_mib, show)
+    print(f"{arguments.output}: {len(index['shards'])} shards")
+    return SOUND
+
+
+def _recipes(arguments: argparse.Namespace) -> int:
+    print(*(f"{name}: {text}" for name, text in RECIPES.items()), sep="\n")
+    return SOUND
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from .trainer import TrainerSettings, train
+
+    spec = recipe_spec(arguments.recipe)
+    defaults = {"steps": spec.steps, "batch_size": spec.batch_size}
+    result = train(
+        spec,
+        options_from(arguments, spec.options),
+        options_from(arguments, TrainerSettings, **defaults),
+        arguments.data,
+        arguments.category,
+        arguments.out,
+        shlex.join(["python", "-m", "training", *sys.argv[1:]]),
+    )
+    print(f"{result.model}: best after {result.best_step} of {result.steps} steps")
+    for split, scores in result.scores.items():
+        _print_scores(split, scores)
+    return SOUND
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from .trainer import evaluate
+
+    with _progress("evaluating") as show:
+        scores = evaluate(
+            arguments.checkpoint,
+            arguments.data,
+            arguments.category,
+            arguments.split,
+            arguments.device,
+            show,
+        )
+    if arguments.json:
+        print(json.dumps(scores))
+    else:
+        _print_scores(arguments.split, scores)
+    return SOUND
+
+
+def _print_scores(split: str, scores: Mapping[str, float]) -> None:
+    for name, value in scores.items():
+        print(f"{split:5} {name:32} {value:.5g}")
+
+
 def _prepare(arguments: argparse.Namespace) -> int:
     from .prepare import prepare
 
@@ -147,14 +373,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
             arguments.points,
             lambda done, total, outcome: show(done, total),
         )
-    counts: dict[str, int] = dict.fromkeys(("prepared", "already prepared", "failed"), 0)
-    for outcome in outcomes:
-        counts[outcome.state] += 1
-        if outcome.state == "failed":
-            print(f"{outcome.key}: {outcome.reason}")
-    said = ", ".join(f"{number} {state}" for state, number in counts.items())
-    print(f"{arguments.dataset}: {said}")
-    return FAILED if counts["failed"] else SOUND
+    return _told(arguments.dataset, outcomes, ("prepared", "already prepared", "failed"))
 
 
 def _check(arguments: argparse.Namespace) -> int:

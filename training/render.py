@@ -247,8 +247,8 @@ def _mesh_file(folder: Path, mesh: ColoredMesh) -> dict[Path, bytes]:
 
 def view_files(view: RenderedView, number: int, settings: ViewSettings) -> dict[str, bytes]:
     """The files of one view, by path in the object's folder."""
-    name = f"{number:04d}"
-    contents = {f"image/{name}.png": _png(view.color), f"mask/{name}.png": _png(view.mask)}
+    name, mask = f"{number:04d}", np.where(view.mask >= 128, 255, 0).astype(np.uint8)
+    contents = {f"image/{name}.png": _png(view.color), f"mask/{name}.png": _png(mask)}
     if settings.depth:
         contents[f"depth/{name}.exr"] = write_exr({"Y": view.depth})
     if view.normal is not None:
@@ -275,10 +275,7 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def _write_cameras(folder: Path, cameras: Sequence[Camera]) -> None:
-    posed = [
-        PosedImage(folder / f"image/{i:04d}.png", camera, folder / f"mask/{i:04d}.png")
-        for i, camera in enumerate(cameras)
-    ]
+    posed = [PosedImage(folder / f"image/{i:04d}.png", c) for i, c in enumerate(cameras)]
     write_transforms(folder / "transforms.json", posed)
     if not any(camera.orthographic for camera in cameras):
         write_cameras_npz(folder / "cameras.npz", posed)
