@@ -167,7 +167,7 @@ def _render(arguments: argparse.Namespace) -> None:
         )
         workers.wait(_Reporter())
     _say_end(workers.progress, arguments)
-    if workers.progress.failures and len(workers.progress.failures) == len(items):
+    if workers.progress.all_failed:
         raise ReconstructionError("no object could be rendered.")
 
 
@@ -265,7 +265,9 @@ def _command(file: str, words: Sequence[str]) -> list[str]:
         program = ["-c", _MODULE_PROGRAM, PACKAGE, "command_line", file]
         return [sys.executable, *program, *words]
     opened = [file] if file else []
-    return [bpy.app.binary_path, "-b", *opened, "--command", "image_to_mesh", *words]
+    # Blender saves its preferences when it is closed; until then a new extension is unknown there.
+    enabled = ["--addons", PACKAGE]
+    return [bpy.app.binary_path, "-b", *opened, *enabled, "--command", "image_to_mesh", *words]
 
 
 def _work(arguments: argparse.Namespace) -> None:

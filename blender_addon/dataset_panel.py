@@ -145,9 +145,11 @@ def _draw_ending(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
         return
     box = layout.box()
     box.alert = run.failed
-    draw_sentence(box, context, run.message, "CANCEL" if run.failed else "CHECKMARK")
-    box.alert = False
     progress = run.progress
+    some_failed = progress is not None and bool(progress.failures)
+    icon = "CANCEL" if run.failed else "ERROR" if some_failed else "CHECKMARK"
+    draw_sentence(box, context, run.message, icon)
+    box.alert = False
     if progress is None:
         return
     said = [f"failed: {key}: {reason}" for key, reason in progress.failures.items()]

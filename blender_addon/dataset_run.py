@@ -92,7 +92,7 @@ class DatasetRun:
             steps.close()
             manager.progress_end()
             compose_dataset(dataset)
-        self.message = self.progress.summary()
+        self.message, self.failed = self.progress.summary(), self.progress.all_failed
 
     def fail(self, error: Exception) -> None:
         """Keep what went wrong for the panel."""
@@ -102,6 +102,7 @@ class DatasetRun:
         self._workers = None
         self._held.close()
         self.message = workers.progress.summary()
+        self.failed = workers.progress.all_failed
         if workers.error is not None:
             self.fail(workers.error)
         elif workers.state == "cancelled":

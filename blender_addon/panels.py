@@ -86,7 +86,7 @@ class IMAGE_TO_MESH_PT_made(_SubPanel, bpy.types.Panel):  # noqa: N801
         if agreement:
             mean = sum(agreement.values()) / len(agreement)
             row = layout.row()
-            row.label(text="Silhouettes agree with the masks", icon="OVERLAY")
+            row.label(text="Silhouette agreement", icon="OVERLAY")
             _draw_agreement(row, mean)
         row = layout.row()
         row.enabled = has_overlays(item)

@@ -80,11 +80,16 @@ def leaving_no_trace() -> Iterator[None]:
 
 def remove_new(before: set[Any]) -> None:
     """Remove every data-block that is not in ``before``."""
-    added = all_data() - before
-    for scene in [block for block in added if isinstance(block, bpy.types.Scene)]:
-        bpy.data.scenes.remove(scene)
-        added.discard(scene)
-    bpy.data.batch_remove(list(added & all_data()))
+    remove(all_data() - before)
+
+
+def remove(blocks: Iterable[Any]) -> None:
+    """Remove data-blocks; of scenes, those that no window shows.
+
+    ``bpy.data.scenes.remove`` ends Blender 4.3 where the context has no window, as in a command
+    that was started together with a file.
+    """
+    bpy.data.batch_remove(list(blocks))
 
 
 @contextlib.contextmanager
@@ -98,7 +103,7 @@ def temporary_scene(like: bpy.types.Scene | None = None) -> Iterator[bpy.types.S
                 setattr(scene.render, name, getattr(like.render, name))
         yield scene
     finally:
-        bpy.data.scenes.remove(scene)
+        remove([scene])
 
 
 # Capturing ----------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ from ..backend.studio_lights import (
 )
 from ..backend.views import Camera, opengl_to_opencv
 from .pictures import png_content
-from .render_capture import Captured, without_render_result
+from .render_capture import Captured, remove, without_render_result
 from .render_settings import RenderSettings
 
 _GPU_KINDS = ("OPTIX", "CUDA", "HIP", "METAL", "ONEAPI")
@@ -131,17 +131,7 @@ class Studio:
 
     def close(self) -> None:
         """Remove all that was made; the captured meshes stay."""
-        for block in reversed(self._made):
-            collection = {
-                bpy.types.Scene: bpy.data.scenes,
-                bpy.types.Collection: bpy.data.collections,
-                bpy.types.World: bpy.data.worlds,
-                bpy.types.Camera: bpy.data.cameras,
-            }
-            kind: Any = next((c for t, c in collection.items() if isinstance(block, t)), None)
-            if kind is None:
-                kind = bpy.data.objects if isinstance(block, bpy.types.Object) else bpy.data.lights
-            kind.remove(block)
+        remove(self._made)
         self._made.clear()
         self._folder.cleanup()
 

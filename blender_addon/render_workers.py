@@ -93,6 +93,11 @@ class Progress:
         """Count an item anew that a process left unfinished."""
         self._begun.pop(key, None)
 
+    @property
+    def all_failed(self) -> bool:
+        """Whether nothing but failures came out."""
+        return bool(self.failures) and len(self.failures) == self.items
+
     def summary(self) -> str:
         """One line for the end of a run."""
         words = [f"{self.rendered} rendered ({self.views} views in {self.seconds:.0f} s)"]

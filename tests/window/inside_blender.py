@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -24,6 +26,8 @@ MODULE = "bl_ext.user_default.image_to_mesh"
 ARCHIVE, PYTHON, PICTURES, DRAWINGS = sys.argv[sys.argv.index("--") + 1 :]
 TICK = 0.2  # seconds
 BUTTON, CANCEL = 50, 82  # pixels below the sidebar's upper edge
+HEADERS = (419, 251, 115)  # of Result, Method and References, as they are at first
+METHOD, DATASET, RENDER = 141, 219, 325  # headers and a button, when those three are closed
 WIDER = 70  # pixels
 
 Steps = Iterator[None]
@@ -206,6 +210,8 @@ def story() -> Steps:
     yield from click_and_wait_for_the_mesh()
     yield from cancel()
     yield from pull_the_plug()
+    yield from render_a_dataset()
+    yield from add_a_model()
     yield from quit_in_mid_job()
 
 
@@ -283,6 +289,70 @@ def pull_the_plug() -> Steps:
     assert session().failure is not None
     yield from photograph("failed", sidebar_only=True)
     assert len(bpy.data.objects) == 3
+
+
+def render_a_dataset() -> Steps:
+    """Five selected objects, a click, and what comes out is sound."""
+    session().failure, session().notes = None, []
+    empties_alone_are_selected()
+    yield
+    for y_from_top in (*HEADERS, DATASET):
+        yield from click(y_from_top)
+    empties = list(bpy.data.objects)
+    for empty in empties:
+        empty.hide_set(True)
+    for number in range(5):
+        bpy.ops.mesh.primitive_monkey_add(size=0.5, location=(number - 2.0, 0.0, 0.3))
+        item = bpy.context.active_object
+        item.name, item.rotation_euler = f"Head {number}", (0.0, 0.0, number)
+    bpy.ops.object.select_pattern(pattern="Head *", extend=False)
+    settings = bpy.context.scene.image_to_mesh_dataset
+    settings.output = str(Path(PICTURES) / "dataset")
+    settings.resolution, settings.views = 64, 24
+    run = addon("dataset_run").run
+    yield
+    yield from photograph("dataset-ready")
+    yield from click(RENDER)
+    assert run.busy, "the click did not start the rendering"
+    yield from until(lambda: (run.progress and run.progress.done) or not run.busy, "progress")
+    assert run.busy, "it was done before it could be photographed"
+    yield from photograph("dataset-running")
+    yield from until(lambda: not run.busy, "the dataset", 120)
+    yield
+    yield from photograph("dataset-done")
+    assert not run.failed, run.message
+    assert run.progress.rendered == 5, run.progress.failures
+    words = [PYTHON, "-m", "training", "check", settings.output]
+    subprocess.run(words, check=True)
+    for item in set(bpy.data.objects) - set(empties):
+        bpy.data.objects.remove(item)
+    for empty in empties:
+        empty.hide_set(False)
+
+
+def add_a_model() -> Steps:
+    """A trained model joins the list; what it holds matters only to the backend."""
+    card = {
+        "method": "drwr_single_image",
+        "label": "My chairs",
+        "category": "chair",
+        "steps": 60000,
+    }
+    tensor = {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}
+    header = json.dumps({"__metadata__": {"model_card": json.dumps(card)}, "bias": tensor}).encode()
+    file = Path(PICTURES) / "model.safetensors"
+    file.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    empties_alone_are_selected()
+    bpy.data.objects["Right"].select_set(False)
+    bpy.data.objects["Top"].select_set(False)
+    bpy.ops.image_to_mesh.add_model(filepath=str(file))
+    yield from click(METHOD)
+    yield
+    yield from photograph("model")
+    settings = bpy.context.scene.image_to_mesh
+    assert settings.method == "drwr_single_image"
+    bpy.ops.image_to_mesh.remove_model()
+    settings.method = "visual_hull"
 
 
 def quit_in_mid_job() -> Steps:
