@@ -19,7 +19,8 @@ from backend.mesh_files import read_mesh
 from backend.overlays import ONLY_MASK
 from backend.pipeline import reconstruct
 from backend.protocol import Reconstruct, Result
-from tests.shapes import Hit, ball, box, camera, cameras_around, view, views_of
+from tests.shapes import Hit, ball, box, camera, cameras_around, coverage, view, views_of
+from tests.trained_parts import BALLS
 
 PLACES = {"front": (0, -2, 0), "right": (2, 0, 0), "top": (0, 0, 2)}
 SMALL: dict[str, Any] = {
@@ -228,3 +229,71 @@ def test_overlays_are_of_the_original_views(tmp_path: Path):
             counts.append((np.asarray(picture) == ONLY_MASK).all(axis=-1).sum())
     assert counts[0] > 50
     assert counts[0] > 5 * max(counts[1:])
+
+
+# One photograph and trained weights
+
+
+def photograph(folder: Path) -> str:
+    one = view("photo", camera((0.5, -2.0, 0.8), 96), ball(0.35))
+    file = folder / "photo.png"
+    Image.fromarray(np.round(one.image * 255).astype(np.uint8)).save(file)
+    return str(file)
+
+
+def test_one_photograph_without_a_camera(tmp_path: Path) -> None:
+    weights = BALLS["drwr_single_image"](tmp_path / "model.safetensors", 0.35)
+    words = {"method": "drwr_single_image", "checkpoint": str(weights), "params": {}}
+    result, mesh = run(tmp_path, (photograph(tmp_path),), texture="vertex", **words)
+    assert mesh.is_closed_manifold()
+    assert mesh.signed_volume() == pytest.approx(4 / 3 * np.pi * 0.35**3, rel=0.25)
+    np.testing.assert_allclose(mesh.vertices.mean(axis=0), 0, atol=0.05)
+    assert result.silhouette_iou["photo.png"] > 0.9  # the fitted camera sees what the photo shows
+    assert result.warnings == ()
+    assert mesh.vertex_colors is not None
+    np.testing.assert_allclose(
+        np.median(mesh.vertex_colors[:, :3], axis=0), [0.7, 0.4, 0.3], atol=0.04
+    )
+
+
+def test_one_photograph_in_the_world(tmp_path: Path) -> None:
+    """A camera file says where the picture stands; the object takes its place and its size."""
+    weights = BALLS["drwr_single_image"](tmp_path / "model.safetensors", 0.35)
+    picture = camera((3.0, -6.0, 2.0), 96, True, target=(3.0, 0.0, 2.0), span=4.0)
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    posed = [PosedImage(Path(photograph(inside)), picture)]
+    write_transforms(inside / "transforms.json", posed)
+    words = {"method": "drwr_single_image", "checkpoint": str(weights), "params": {}}
+    _, mesh = run(tmp_path, (str(inside),), **words)
+    middle = (mesh.vertices.max(axis=0) + mesh.vertices.min(axis=0)) / 2
+    np.testing.assert_allclose(middle, [3.0, 0.0, 2.0], atol=0.15)
+    # The ball's outline in the photograph, in the world's units.
+    outline = coverage(camera((0.5, -2.0, 0.8), 96), ball(0.35)) >= 0.5
+    width = np.ptp(np.flatnonzero(outline.any(axis=0))) * 4.0 / 96
+    assert np.ptp(mesh.vertices[:, 0]) == pytest.approx(width, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({}, "needs a checkpoint"),
+        ({"checkpoint": "no.safetensors"}, "cannot be read"),
+        ({"method": "dvr", "checkpoint": "model.safetensors"}, "not for 'dvr'|takes no checkpoint"),
+    ],
+)
+def test_checkpoints_that_do_not_fit(tmp_path: Path, words: dict[str, Any], said: str) -> None:
+    BALLS["drwr_single_image"](tmp_path / "model.safetensors", 0.35)
+    if words.get("checkpoint"):
+        words = words | {"checkpoint": str(tmp_path / words["checkpoint"])}
+    method = {"method": "drwr_single_image", "params": {}}
+    inputs = draw(tmp_path, ball(0.3)) if words.get("method") else (photograph(tmp_path),)
+    with pytest.raises(InputError, match=said):
+        run(tmp_path, inputs, **(method | words))
+
+
+def test_two_photographs_are_too_many(tmp_path: Path) -> None:
+    weights = BALLS["drwr_single_image"](tmp_path / "model.safetensors", 0.35)
+    words = {"method": "drwr_single_image", "checkpoint": str(weights), "params": {}}
+    with pytest.raises(InputError, match="reads one view, got 3"):
+        run(tmp_path, draw(tmp_path, ball(0.3)), **words)

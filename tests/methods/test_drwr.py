@@ -429,7 +429,9 @@ def silent(fraction: float, message: str, preview: Mesh | None = None) -> None:
 
 
 def draft(**values: object) -> DrwrReconstructor:
-    return load(None, SPEC.make_params("draft", values), "cpu", seed=3)
+    method = load(None, SPEC.make_params("draft", values), "cpu", seed=3)
+    assert isinstance(method, DrwrReconstructor)
+    return method
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from scipy.spatial.transform import Rotation
-from torch import nn
 from torch.autograd import gradcheck
 
 from backend.errors import Cancelled, InputError
 from backend.geometry.cameras import Cameras
-from backend.methods.drwr import SPEC
+from backend.methods.drwr import SINGLE_IMAGE
 from backend.methods.drwr.camera_fit import cloud_overlap, cloud_silhouette, fit_camera
+from backend.methods.drwr.losses import (
+    LossForm,
+    LossTerms,
+    drwr_loss,
+    silhouette_targets,
+    view_losses,
+)
 from backend.methods.drwr.network import (
     BACKGROUND,
     DrwrNetwork,
@@ -36,8 +40,8 @@ from backend.methods.drwr.projection import DEPTH_RANGE, project_silhouettes, pr
 from backend.methods.drwr.single_image import SingleImageReconstructor, density_field
 from backend.views import Camera, Views
 from tests.shapes import agreement, box, camera, in_unit_cube, view
-
-TINY = NetworkSettings(image_size=16, points=4000, width=1 / 16, candidates=0, distance=2.5)
+from tests.trained_parts import DRWR_SETTINGS as TINY
+from tests.trained_parts import drwr_checkpoint, drwr_network
 
 
 def random_rotations(count: int, seed: int = 0) -> np.ndarray:
@@ -78,8 +82,8 @@ def test_parameters_are_those_of_the_papers_layers():
         network = DrwrNetwork(NetworkSettings(64, 8000))
         ensemble = DrwrNetwork(NetworkSettings(64, 8000, candidates=4))
     count = sum(p.numel() for p in network.parameters())
-    assert count == encoder + decoder + full + head
-    assert sum(p.numel() for p in ensemble.parameters()) == count + 4 * head
+    assert count == encoder + decoder + (2048 * 1024 + 1024) + full + head
+    assert sum(p.numel() for p in ensemble.parameters()) == encoder + decoder + full + 5 * head
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -110,7 +114,7 @@ def test_weights_begin_as_the_programs_do():
     encoder, decoder = Encoder(64), PointDecoder(1024, 2000)
     weight = encoder.fc_2.weight
     wanted = math.sqrt(1.3 * 2 / 1024)
-    assert float(weight.abs().max()) <= 2 * wanted
+    assert weight.abs().max().item() <= 2 * wanted
     # Cut at two deviations, a normal distribution keeps 0.8796 of its deviation.
     assert float(weight.std()) == pytest.approx(0.8796 * wanted, rel=0.01)
     assert float(decoder.fc.weight.std()) == pytest.approx(0.8796 * 0.025, rel=0.01)
@@ -120,7 +124,7 @@ def test_weights_begin_as_the_programs_do():
 def test_points_lie_in_the_cube_and_quaternions_are_of_length_one():
     torch.manual_seed(0)
     network = DrwrNetwork(dataclasses.replace(TINY, candidates=3))
-    prediction = network(5 * torch.rand(2, 3, 16, 16), torch.rand(6, 3, 16, 16))
+    prediction = network(5 * torch.rand(2, 3, 64, 64), torch.rand(6, 3, 64, 64))
     assert prediction.points.shape == (2, TINY.points, 3)
     assert float(prediction.points.abs().max()) <= 0.5
     assert prediction.student.shape == (6, 4)
@@ -134,9 +138,9 @@ def test_points_lie_in_the_cube_and_quaternions_are_of_length_one():
 def test_the_student_moves_nothing_but_itself(candidates: int):
     torch.manual_seed(0)
     network = DrwrNetwork(dataclasses.replace(TINY, candidates=candidates))
-    network(torch.rand(2, 3, 16, 16)).student[:, 0].sum().backward()
+    network(torch.rand(2, 3, 64, 64)).student[:, 0].sum().backward()
     moved = {name for name, p in network.named_parameters() if p.grad is not None}
-    own = ("pose.student",) if candidates else ("pose.student", "pose.fc")
+    own = "pose.student" if candidates else "pose"
     assert moved == {name for name, _ in network.named_parameters() if name.startswith(own)}
 
 
@@ -144,7 +148,7 @@ def test_pictures_are_not_asked_for_shapes():
     """Shapes come from the images alone, cameras from the pictures alone."""
     torch.manual_seed(0)
     network = DrwrNetwork(TINY).double()
-    images, pictures = torch.rand(2, 2, 3, 16, 16, dtype=torch.float64)
+    images, pictures = torch.rand(2, 2, 3, 64, 64, dtype=torch.float64)
     both = network(images, pictures)
     torch.testing.assert_close(both.points, network(images).points)
     torch.testing.assert_close(both.student, network(pictures).student)
@@ -228,6 +232,61 @@ def test_a_covered_mask_costs_nothing():
     loss = projection_losses(points, cameras, mask, 1e-3, 16)
     assert float(loss) < 0.5 * 0.01 * float(mask.sum())
     assert float(projection_losses(points + 0.25, cameras, mask, 1e-3, 16)) > 5
+
+
+# DRWR's loss, taken apart
+
+
+def projected(views: int, points: int) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels = 12 * torch.rand(views, points, 2, dtype=torch.float64) - 2
+    return pixels, torch.ones(views, points, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("form", get_args(LossForm))
+def test_views_cost_what_each_costs_alone(form: LossForm):
+    torch.manual_seed(0)
+    masks = (torch.rand(3, 8, 8) > 0.4).numpy()
+    known = np.ones(masks.shape, bool)
+    pixels, visible = projected(3, 6)
+    targets = silhouette_targets(masks, known, form, dtype=torch.float64)
+    terms = LossTerms(2.0, 0.5, 0.1)
+    together = view_losses(targets, terms, pixels, visible, exact=True)
+    for index in range(3):
+        one = slice(index, index + 1)
+        alone = silhouette_targets(masks[one], known[one], form, dtype=torch.float64)
+        cost = drwr_loss(alone, terms, pixels[one], visible[one], exact=True)
+        torch.testing.assert_close(together[index], cost)
+    torch.testing.assert_close(drwr_loss(targets, terms, pixels, visible, True), together.mean())
+
+
+def test_without_omega_and_delta_all_points_push_alike():
+    """What is left of the released push: a mean over all pairs, wherever they lie."""
+    pixels, visible = projected(1, 5)
+    targets = silhouette_targets(np.eye(8)[None], np.ones((1, 8, 8), bool), "released")
+    terms = LossTerms(alpha=0.0, beta=1.0, sigma=0.2, omega=False, delta=False)
+    total = 0.0
+    for one in pixels[0].tolist():
+        for other in pixels[0].tolist():
+            total += math.exp(3.5 - (math.dist(one, other) / 8) ** 2 / (2 * 0.2**2)) / 25
+    found = view_losses(targets, terms, pixels.float(), visible)
+    assert float(found) == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize("form", get_args(LossForm))
+def test_hard_pixels_pull_at_the_outline_alone(form: LossForm):
+    mask = np.zeros((1, 8, 8))
+    mask[0, 2:5, 3:7] = 1
+    known = np.ones(mask.shape, bool)
+    targets = silhouette_targets(mask, known, form, dtype=torch.float64, smooth=False)
+    pixels = torch.tensor([[[4.5, 3.5], [1.5, 3.5], [0.5, 7.5], [2.7, 3.5]]], dtype=torch.float64)
+    pixels.requires_grad_()
+    terms = LossTerms(alpha=4.0, beta=0.0, sigma=0.1)
+    cost = view_losses(targets, terms, pixels, torch.ones(1, 4, dtype=torch.bool))
+    cost.sum().backward()
+    # Inside 0, outside 1, and between the pixels' centres at 2.5 and 3.5 in proportion.
+    assert float(cost.detach()) == pytest.approx(0 + 1 + 1 + 0.8)
+    assert pixels.grad is not None
+    assert pixels.grad[0, :, 0].tolist() == pytest.approx([0, 0, 0, -1])
 
 
 # What the network sees
@@ -328,28 +387,10 @@ def test_an_even_ball_keeps_its_size():
     assert -1.8 < slope < -0.5
 
 
-def make_checkpoint(path: Path, network: nn.Module, **card: Any) -> Path:
-    settings = {"network": dataclasses.asdict(TINY)}
-    content = {"method": "drwr", "recipe": "drwr", "settings": settings, **card}
-    metadata = {"model_card": json.dumps(content)}
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, path, metadata)
-    return path
-
-
 def box_network() -> DrwrNetwork:
     """Whatever it sees, it predicts a box, seen straight from the front."""
-    torch.manual_seed(0)
-    network = DrwrNetwork(TINY)
-    points = (torch.rand(TINY.points, 3) - 0.5) * torch.tensor([0.8, 0.6, 0.4])
-    front = camera([0, -2.5, 0]).world_to_camera[:3, :3]
-    with torch.no_grad():
-        network.decoder.fc.weight.zero_()
-        network.decoder.fc.bias.copy_(torch.atanh(2 * points).flatten())
-        last = network.pose.student[-1]
-        assert isinstance(last, nn.Linear)
-        last.weight.zero_()
-        last.bias.copy_(torch.as_tensor(matrix_to_quaternion(front)))
-    return network
+    points = np.random.default_rng(0).uniform(-0.5, 0.5, (TINY.points, 3)) * [0.8, 0.6, 0.4]
+    return drwr_network(points)
 
 
 def photograph() -> Views:
@@ -363,10 +404,10 @@ def quiet(fraction: float, message: str, preview: object = None) -> None:
 def test_one_photograph_becomes_a_closed_mesh(tmp_path: Path):
     """Through a file and back: the same network, the same mesh, on the photograph."""
     network, views = box_network(), photograph()
-    params = SPEC.make_params("draft", {"resolution": 48})
+    params = SINGLE_IMAGE.make_params("draft", {"resolution": 48})
     direct = SingleImageReconstructor(network.eval(), params, torch.device("cpu"))
-    path = make_checkpoint(tmp_path / "model.safetensors", network)
-    loaded = SPEC.load(params, "cpu", 0, str(path))
+    path = drwr_checkpoint(tmp_path / "model.safetensors", network)
+    loaded = SINGLE_IMAGE.load(params, "cpu", 0, str(path))
     assert isinstance(loaded, SingleImageReconstructor)
     seen = dataclasses.replace(views, cameras=(loaded.camera(views),))
     one, other = direct.reconstruct(seen, quiet), loaded.reconstruct(seen, quiet)
@@ -381,7 +422,9 @@ def test_one_photograph_becomes_a_closed_mesh(tmp_path: Path):
 def test_the_photographs_own_camera_is_not_needed():
     """A placeholder camera agrees with nothing, so it carves nothing."""
     reconstructor = SingleImageReconstructor(
-        box_network().eval(), SPEC.make_params("draft", {"resolution": 40}), torch.device("cpu")
+        box_network().eval(),
+        SINGLE_IMAGE.make_params("draft", {"resolution": 40}),
+        torch.device("cpu"),
     )
     views = photograph()
     placeholder = Camera(np.eye(3), np.eye(4), (128, 128), orthographic=True)
@@ -389,11 +432,21 @@ def test_the_photographs_own_camera_is_not_needed():
     assert mesh.signed_volume() == pytest.approx(0.8 * 0.6 * 0.4, rel=0.25)
 
 
+def test_the_poisson_surface_is_closed_too():
+    params = SINGLE_IMAGE.make_params("draft", {"resolution": 48, "surface": "poisson"})
+    reconstructor = SingleImageReconstructor(box_network().eval(), params, torch.device("cpu"))
+    mesh = reconstructor.reconstruct(photograph(), quiet)
+    assert mesh.is_closed_manifold()
+    assert mesh.signed_volume() == pytest.approx(0.8 * 0.6 * 0.4, rel=0.25)
+
+
 def test_it_can_be_cancelled():
     def stop(fraction: float, message: str, preview: object = None) -> None:
         raise Cancelled
 
-    reconstructor = SingleImageReconstructor(box_network(), SPEC.params(), torch.device("cpu"))
+    reconstructor = SingleImageReconstructor(
+        box_network(), SINGLE_IMAGE.params(), torch.device("cpu")
+    )
     with pytest.raises(Cancelled):
         reconstructor.reconstruct(photograph(), stop)
 
@@ -401,7 +454,9 @@ def test_it_can_be_cancelled():
 def test_a_checkpoint_takes_one_image():
     views = photograph()
     twice = dataclasses.replace(views, names=("a", "b"))
-    reconstructor = SingleImageReconstructor(box_network(), SPEC.params(), torch.device("cpu"))
+    reconstructor = SingleImageReconstructor(
+        box_network(), SINGLE_IMAGE.params(), torch.device("cpu")
+    )
     with pytest.raises(InputError, match="from one image, but there are 2"):
         reconstructor.reconstruct(twice, quiet)
 
@@ -423,23 +478,23 @@ def test_settings_make_the_same_network():
     ],
 )
 def test_foreign_settings_are_refused(tmp_path: Path, settings: Any, said: str):
-    path = make_checkpoint(tmp_path / "model.safetensors", box_network(), settings=settings)
+    path = drwr_checkpoint(tmp_path / "model.safetensors", box_network(), settings=settings)
     with pytest.raises(InputError, match=said):
         load_network(path)
 
 
 def test_tensors_that_do_not_fit_are_refused(tmp_path: Path):
     other = DrwrNetwork(dataclasses.replace(TINY, points=500))
-    path = make_checkpoint(tmp_path / "model.safetensors", other)
+    path = drwr_checkpoint(tmp_path / "model.safetensors", other)
     with pytest.raises(InputError, match=r"'decoder.fc.bias' has the shape \(1500,\) where"):
         load_network(path)
     ensemble = DrwrNetwork(dataclasses.replace(TINY, candidates=2))
-    make_checkpoint(path, ensemble)
+    drwr_checkpoint(path, ensemble)
     with pytest.raises(InputError, match="has no place in it"):
         load_network(path)
     broken = box_network()
     with torch.no_grad():
         broken.encoder.fc_1.weight[0, 0] = math.nan
-    make_checkpoint(path, broken)
+    drwr_checkpoint(path, broken)
     with pytest.raises(InputError, match="not finite"):
         load_network(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from backend.methods import METHODS
 from backend.methods.interface import QUALITIES, MethodSpec
 from backend.views import Views
 from tests.shapes import ball, cameras_around, in_unit_cube, views_of
+from tests.trained_parts import BALLS
 
 RADIUS = 0.35
 SMALL: dict[str, Any] = {"resolution": 32, "steps": 20, "points": 2000}
@@ -28,6 +30,22 @@ def views() -> Views:
 @pytest.fixture(params=METHODS.values(), ids=list(METHODS))
 def spec(request: pytest.FixtureRequest) -> MethodSpec:
     return request.param
+
+
+@pytest.fixture
+def seen(spec: MethodSpec, views: Views) -> Views:
+    """As many of the views as the method reads."""
+    most = spec.maximum_views
+    per_view = {n: getattr(views, n)[:most] for n in ("names", "images", "masks", "known")}
+    return dataclasses.replace(views, cameras=views.cameras[:most], **per_view)
+
+
+@pytest.fixture
+def checkpoint(spec: MethodSpec, tmp_path: Path) -> str | None:
+    """Weights that know the ball, for a method that needs some."""
+    if not spec.needs_checkpoint:
+        return None
+    return str(BALLS[spec.name](tmp_path / "model.safetensors", RADIUS))
 
 
 def small_params(spec: MethodSpec) -> Any:
@@ -52,9 +70,9 @@ class Log:
             raise Cancelled
 
 
-def test_a_ball_becomes_a_ball(spec: MethodSpec, views: Views):
+def test_a_ball_becomes_a_ball(spec: MethodSpec, seen: Views, checkpoint: str | None):
     log = Log()
-    mesh = spec.load(small_params(spec), "cpu", 0).reconstruct(views, log)
+    mesh = spec.load(small_params(spec), "cpu", 0, checkpoint).reconstruct(seen, log)
     assert mesh.is_closed_manifold()
     assert mesh.vertices.dtype == np.float32
     assert np.abs(mesh.vertices).max() <= 0.5
@@ -71,33 +89,34 @@ def test_a_ball_becomes_a_ball(spec: MethodSpec, views: Views):
     assert all(np.abs(preview.vertices).max() <= 0.51 for preview in log.previews)
 
 
-def test_the_same_seed_gives_the_same_mesh(spec: MethodSpec, views: Views):
+def test_the_same_seed_gives_the_same_mesh(spec: MethodSpec, seen: Views, checkpoint: str | None):
     first, second = (
-        spec.load(small_params(spec), "cpu", 3).reconstruct(views, Log()) for _ in range(2)
+        spec.load(small_params(spec), "cpu", 3, checkpoint).reconstruct(seen, Log())
+        for _ in range(2)
     )
     assert first.vertices.tobytes() == second.vertices.tobytes()
     assert first.faces.tobytes() == second.faces.tobytes()
 
 
 @pytest.mark.cuda
-def test_a_ball_becomes_a_ball_on_cuda(spec: MethodSpec, views: Views):
-    on_cuda = spec.load(small_params(spec), "cuda", 0).reconstruct(views, Log())
-    on_cpu = spec.load(small_params(spec), "cpu", 0).reconstruct(views, Log())
+def test_a_ball_becomes_a_ball_on_cuda(spec: MethodSpec, seen: Views, checkpoint: str | None):
+    on_cuda = spec.load(small_params(spec), "cuda", 0, checkpoint).reconstruct(seen, Log())
+    on_cpu = spec.load(small_params(spec), "cpu", 0, checkpoint).reconstruct(seen, Log())
     assert on_cuda.is_closed_manifold()
     assert on_cuda.signed_volume() == pytest.approx(on_cpu.signed_volume(), rel=0.05)
 
 
 @pytest.mark.parametrize("cancel_at", [1, 2, 3])
-def test_cancel_stops_it(spec: MethodSpec, views: Views, cancel_at: int):
+def test_cancel_stops_it(spec: MethodSpec, seen: Views, checkpoint: str | None, cancel_at: int):
     log = Log(cancel_at)
     with pytest.raises(Cancelled):
-        spec.load(small_params(spec), "cpu", 0).reconstruct(views, log)
+        spec.load(small_params(spec), "cpu", 0, checkpoint).reconstruct(seen, log)
     assert len(log.fractions) == cancel_at
 
 
 def test_the_name_is_the_folder(spec: MethodSpec):
     assert METHODS[spec.name] is spec
-    assert spec.params.__module__ == f"backend.methods.{spec.name}"
+    assert spec.params.__module__ == f"backend.methods.{spec.folder or spec.name}"
 
 
 def test_defaults_lie_within_their_bounds(spec: MethodSpec):

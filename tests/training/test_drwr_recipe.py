@@ -285,6 +285,7 @@ def test_options_that_contradict_are_refused(values: dict[str, Any], said: str):
 # Learning
 
 
+@pytest.mark.slow
 def test_two_objects_are_learnt_by_heart(dataset: Path):
     """Their clouds come nearer to them than the best cloud for both, and in all views."""
     recipe = make(dataset, points=1500, width=0.25, learning_rate=1e-3, spreading=100)

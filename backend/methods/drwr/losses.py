@@ -84,11 +84,22 @@ class SilhouetteTargets:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """Weights of pull and push, and the push's reach ``sigma`` in image widths."""
+    """Weights of pull and push, and the push's reach.
+
+    Attributes:
+        alpha: Weight of the pull.
+        beta: Weight of the push.
+        sigma: How far the push reaches, in image widths.
+        omega: False takes the literal forms' weights omega for 1, as DRWR's ablation does (table
+            4); the recommended form has none.
+        delta: False takes their delta for 0.
+    """
 
     alpha: float
     beta: float
     sigma: float
+    omega: bool = True
+    delta: bool = True
 
 
 def silhouette_targets(
@@ -97,6 +108,7 @@ def silhouette_targets(
     form: LossForm = "recommended",
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    smooth: bool = True,
 ) -> SilhouetteTargets:
     """Prepare silhouettes for :func:`drwr_loss`.
 
@@ -106,6 +118,8 @@ def silhouette_targets(
         form: Which loss.
         device: Where the targets are wanted.
         dtype: Of the targets.
+        smooth: False pulls by 1 wherever the object is not, the hard pixels of DRWR's ablation
+            (table 4), which have a gradient at the contour alone.
 
     Raises:
         InputError: A mask is empty.
@@ -118,7 +132,8 @@ def silhouette_targets(
                 "there is no silhouette to fit points to."
             )
     margin = math.ceil(masks.shape[-1] / 2) if form == "recommended" else 0
-    pull = [_PULLS[form](m, k, margin) for m, k in zip(inside, known, strict=True)]
+    field = _PULLS[form] if smooth else _hard_pull
+    pull = [field(m, k, margin) for m, k in zip(inside, known, strict=True)]
     return SilhouetteTargets(
         form,
         torch.as_tensor(np.stack(pull), dtype=dtype, device=device),
@@ -151,7 +166,22 @@ def drwr_loss(
     visible: Tensor,
     exact: bool = False,
 ) -> Tensor:
-    """The loss of projected points, averaged over views and points.
+    """The loss of projected points, averaged over views and points; see :func:`view_losses`.
+
+    Returns:
+        Scalar.
+    """
+    return view_losses(targets, terms, pixels, visible, exact).mean()
+
+
+def view_losses(
+    targets: SilhouetteTargets,
+    terms: LossTerms,
+    pixels: Tensor,
+    visible: Tensor,
+    exact: bool = False,
+) -> Tensor:
+    """The loss of each view's projected points, averaged over its points.
 
     Args:
         targets: From :func:`silhouette_targets`.
@@ -161,15 +191,16 @@ def drwr_loss(
         exact: Sum the recommended form's repulsion over all pairs rather than on a grid.
 
     Returns:
-        Scalar.
+        ``[V]``.
     """
     weights = _weights(targets, pixels, visible)
     if not bool(visible.all()):
         # A point without weight must not stretch the repulsion's grid.
         pixels = torch.where(visible[..., None], pixels, pixels.new_tensor(targets.size / 2))
     pull = (weights * _pull(targets, pixels)).sum(1) / weights.sum(1).clamp(min=1)
-    push = _push(targets, terms, pixels, weights, exact)
-    return (terms.alpha * pull + terms.beta * push).mean()
+    if terms.beta == 0:
+        return terms.alpha * pull
+    return terms.alpha * pull + terms.beta * _push(targets, terms, pixels, weights, exact)
 
 
 def _weights(targets: SilhouetteTargets, pixels: Tensor, visible: Tensor) -> Tensor:
@@ -216,6 +247,11 @@ def _released_pull(inside: np.ndarray, known: np.ndarray, _margin: int) -> np.nd
     distance = _distance(inside | ~known) * 128 / inside.shape[-1]
     field = (220 - 255 / (64 * math.sqrt(2)) * distance) / 255
     return np.where(inside | ~known, 0.0, 1 - field)
+
+
+def _hard_pull(inside: np.ndarray, known: np.ndarray, margin: int) -> np.ndarray:
+    """1 in the background."""
+    return np.pad(~inside & known, margin, constant_values=True).astype(np.float64)
 
 
 _PULLS = {"recommended": _recommended_pull, "released": _released_pull, "paper": _paper_pull}
@@ -287,8 +323,8 @@ def _literal_push(
 ) -> Tensor:
     """Mean of l2(j) over one view's points, as published or as released; itself is a partner."""
     mask = targets.mask[view : view + 1]
-    omega = weights * _bilinear(mask, pixels[None])[0]
-    delta = _ring_mean(mask[0], pixels)
+    omega = weights * _bilinear(mask, pixels[None])[0] if terms.omega else weights
+    delta = _ring_mean(mask[0], pixels) if terms.delta else torch.zeros_like(omega)
     count = weights.sum().clamp(min=1)
     widths = pixels / targets.size
     if targets.form == "paper":

@@ -1,8 +1,12 @@
-"""Fits a point cloud to one object's silhouettes and closes it to a surface."""
+"""Fits a point cloud to one object's silhouettes and closes it to a surface.
+
+With a checkpoint, one image is enough: see ``single_image``.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -10,7 +14,7 @@ import torch
 from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
-from ...errors import ReconstructionError
+from ...errors import InputError, ReconstructionError
 from ...geometry.cameras import Cameras
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
@@ -19,7 +23,7 @@ from ...geometry.point_cloud import points_to_density
 from ...geometry.visual_hull import grid_points, signed_hull, silhouette_distances
 from ...views import Views
 from ..interface import Report
-from . import Params
+from . import Params, SingleImageParams
 from .losses import (
     LossForm,
     LossTerms,
@@ -29,6 +33,8 @@ from .losses import (
     silhouette_targets,
 )
 from .model import PointCloud
+from .network import load_network
+from .single_image import SingleImageReconstructor
 
 LEARNING_RATE = 3e-3
 """Of Adam, in cubes; it falls to a tenth, so that the points come to rest."""
@@ -49,8 +55,20 @@ START_RESOLUTION = 64
 REPORT_EVERY = 5
 
 
-def load(checkpoint: str | None, params: Params, device: str, seed: int) -> DrwrReconstructor:
-    """Make the method ready; it has no weights, so ``checkpoint`` is not looked at."""
+def load(
+    checkpoint: str | None, params: Params | SingleImageParams, device: str, seed: int
+) -> DrwrReconstructor | SingleImageReconstructor:
+    """Make one of the two methods ready; whose ``params`` they are says which.
+
+    Raises:
+        InputError: The checkpoint is missing, damaged, of another method, or does not fit its
+            model card.
+    """
+    if isinstance(params, SingleImageParams):
+        if not checkpoint:
+            raise InputError("drwr_single_image needs a checkpoint (trained weights).")
+        network = load_network(Path(checkpoint))
+        return SingleImageReconstructor(network, params, torch.device(device))
     return DrwrReconstructor(params, torch.device(device), seed)
 
 
