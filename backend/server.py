@@ -13,6 +13,7 @@ Imports no torch, which lives in the worker.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import logging
 import logging.handlers
@@ -77,7 +78,13 @@ def serve(log_file: str = "") -> None:
 
     Args:
         log_file: Where the log goes; standard error if empty or if it cannot be written.
+
+    Raises:
+        SystemExit: This Python is not one for the backend; better said before the hello than by the
+            first job.
     """
+    if importlib.util.find_spec("numpy") is None:
+        sys.exit("No module named 'numpy'")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Blender's Ctrl-C here too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     requests, answers = _private_streams()

@@ -21,6 +21,7 @@ SAMPLES: dict[str, Any] = {
     "tuple[dict[str, Any], ...]": ({"name": "cpu", "deep": [1, None]},),
     "dict[str, Any]": {"resolution": 96, "words": ["x"]},
     "dict[str, float]": {"front": 0.5},
+    "dict[str, str]": {"front": "alpha"},
 }
 
 

@@ -75,10 +75,10 @@ def test_an_environment_without_torch_is_named(egg: Any, tmp_path: Path) -> None
     venv.create(tmp_path / "leer é")
     preferences = egg.preferences.preferences()
     preferences.python = str(tmp_path / "leer é")
-    with pytest.raises(RuntimeError, match=r"the library numpy is missing in .*leer é"):
+    with pytest.raises(RuntimeError, match="lacks a library"):
         egg.ops.reconstruct()
     assert egg.current.failure.kind == "library"
-    assert "Repair" in egg.current.failure.hint
+    assert "preferences" in egg.current.failure.hint
     with pytest.raises(RuntimeError, match="lacks torch"):
         egg.ops.check_python()
     assert "lacks torch" in preferences.backend_problem()
