@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.command_options import Parser
-from backend.dataset_files import SPLITS
+from backend.dataset_files import SPLITS, read_dataset
 from backend.errors import InputError, ReconstructionError
 
 from .options import add_options, options_from
@@ -70,6 +70,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for name, text in RECIPES.items():
         _add_recipe(commands, name, text, wanted=name in argv[:1])
     _add_evaluate(commands)
+    _add_features(commands)
     return parser
 
 
@@ -230,6 +231,22 @@ def _add_render(commands: Any) -> None:
     )
 
 
+def _add_features(commands: Any) -> None:
+    text = "Train the network whose features FID and KID compare pictures by."
+    parser = commands.add_parser("features", help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=_features)
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DATASET", help="of two categories or more"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="a .safetensors file"
+    )
+    parser.add_argument("--steps", type=_positive, default=2000, help="(default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of weights and order (default: 0)"
+    )
+
+
 def _add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="the dataset's folder")
 
@@ -356,6 +373,40 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     else:
         _print_scores(arguments.split, scores)
     return SOUND
+
+
+def _features(arguments: argparse.Namespace) -> int:
+    from .feature_network import accuracy, save_feature_network, train_feature_network
+
+    pictures, labels = _labelled_pictures(arguments.data, "train")
+    with _progress("training") as show:
+        network = train_feature_network(
+            pictures,
+            labels,
+            arguments.steps,
+            seed=arguments.seed,
+            report=lambda done, total, _: show(done, total),
+        )
+    save_feature_network(arguments.output, network)
+    right = accuracy(network, *_labelled_pictures(arguments.data, "val"))
+    print(f"{arguments.output}: names the category of {right:.1%} of the pictures of val")
+    return SOUND
+
+
+def _labelled_pictures(dataset: Path, split: str) -> tuple[Any, list[str]]:
+    """All pictures of a split before white, ``[M, S, S, 3]`` uint8, and their categories."""
+    import numpy as np
+
+    from .datasets import RenderedDataset
+    from .feature_network import IMAGE_SIZE
+
+    rendered = int(read_dataset(dataset)["settings"].get("resolution", IMAGE_SIZE))
+    data = RenderedDataset(dataset, split, image_size=min(IMAGE_SIZE, rendered))
+    images = np.concatenate(data.images).astype(np.uint16)
+    color, alpha = images[..., :3], images[..., 3:]
+    pictures = ((color * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
+    labels = [key.partition("/")[0] for key in data.keys for _ in range(data.views)]
+    return pictures, labels
 
 
 def _print_scores(split: str, scores: Mapping[str, float]) -> None:
