@@ -1,9 +1,9 @@
 """How long one photograph takes with trained weights, and what of it is what.
 
-    .venv/bin/python benchmarks/single_image.py --checkpoint runs/chairs/model.safetensors PICTURE...
+    .venv/bin/python benchmarks/single_image.py --checkpoint model.safetensors PICTURE...
 
-Each picture is reconstructed in turn, as the backend's worker does for the panel; the first one, which
-imports the libraries, is reported apart from the warm ones.
+Each picture is reconstructed in turn, as the backend's worker does for the panel; the first one,
+which imports the libraries, is reported apart from the warm ones.
 """
 
 from __future__ import annotations

@@ -348,8 +348,9 @@ def object_square(data: RenderedDataset, index: int, view: int) -> CutOut:
     Raises:
         InputError: The object is not in the picture.
     """
+    alpha = data.images[index, view, :, :, 3]  # not below: InputError is a ValueError as well
     try:
-        return around(data.images[index, view, :, :, 3])
+        return around(alpha)
     except ValueError:
         raise InputError(
             f"{data.keys[index]} is not to be seen in its view {view}; render it again, or leave "
