@@ -52,7 +52,7 @@ from backend.mesh_files import read_scene_mesh
 from backend.methods.drwr.losses import default_terms, drwr_loss, silhouette_targets
 from backend.methods.drwr.model import PointCloud
 from backend.methods.drwr.reconstruct import LEARNING_RATE, WIDE_START
-from backend.methods.drwr.single_image import density_field
+from backend.methods.drwr.single_image import density_field, gap_closing_width
 from backend.views import Views
 from training.metrics import (
     chamfer_l1,
@@ -153,7 +153,8 @@ def fitted_cloud(views: Views, count: int, steps: int, resolution: int) -> Cloud
 
 def density(cloud: Cloud) -> np.ndarray:
     """The program's own for one image."""
-    return density_field(cloud.points, cloud.resolution)
+    width = gap_closing_width(cloud.points, cloud.resolution, 0.0)
+    return density_field(cloud.points, cloud.resolution, width)
 
 
 def skin(cloud: Cloud) -> tuple[Tensor, Tensor]:

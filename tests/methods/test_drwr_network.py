@@ -37,7 +37,11 @@ from backend.methods.drwr.network import (
     same_padding,
 )
 from backend.methods.drwr.projection import DEPTH_RANGE, project_silhouettes, projection_losses
-from backend.methods.drwr.single_image import SingleImageReconstructor, density_field
+from backend.methods.drwr.single_image import (
+    SingleImageReconstructor,
+    density_field,
+    gap_closing_width,
+)
 from backend.views import Camera, Views
 from tests.shapes import agreement, box, camera, in_unit_cube, view
 from tests.trained_parts import DRWR_SETTINGS as TINY
@@ -116,8 +120,8 @@ def test_weights_begin_as_the_programs_do():
     wanted = math.sqrt(1.3 * 2 / 1024)
     assert weight.abs().max().item() <= 2 * wanted
     # Cut at two deviations, a normal distribution keeps 0.8796 of its deviation.
-    assert float(weight.std()) == pytest.approx(0.8796 * wanted, rel=0.01)
-    assert float(decoder.fc.weight.std()) == pytest.approx(0.8796 * 0.025, rel=0.01)
+    assert weight.std().item() == pytest.approx(0.8796 * wanted, rel=0.01)
+    assert decoder.fc.weight.std().item() == pytest.approx(0.8796 * 0.025, rel=0.01)
     assert float(decoder.fc.bias.abs().max()) == 0
 
 
@@ -377,7 +381,8 @@ def test_an_even_ball_keeps_its_size():
     random = np.random.default_rng(0)
     points = random.normal(size=(8000, 3))
     points *= 0.35 * random.random((8000, 1)) ** (1 / 3) / np.linalg.norm(points, axis=1)[:, None]
-    field = density_field(torch.as_tensor(points), 64)
+    cloud = torch.as_tensor(points)
+    field = density_field(cloud, 64, gap_closing_width(cloud, 64, 0.0))
     volume = (field > 0).mean()
     assert volume == pytest.approx(4 / 3 * math.pi * 0.35**3, rel=0.12)
     # Near the surface its slope is about one for each cell.

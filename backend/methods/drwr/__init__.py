@@ -72,6 +72,12 @@ class SingleImageParams:
         "normals the cloud's rim has, which is smoother.",
         choices=("density", "poisson"),
     )
+    smoothing: float = param(
+        1.0,
+        "Multiplies the width of the points: less keeps slats and holes, more makes even sides.",
+        minimum=0.3,
+        maximum=4.0,
+    )
     resolution: int = param(
         96, "Grid cells along the cube in which the surface is found.", minimum=16, maximum=384
     )

@@ -34,10 +34,10 @@ SURFACE_SHARE = 0.2
 SMOOTHING = 1.0
 """Least width of a point's Gaussian in the surface's cells."""
 
-CROWDING = 0.8
+CROWDING = 0.9
 """Width in median distances to the eighth neighbour; with less, chance gaps become holes."""
 
-DETAIL = 1.3
+DETAIL = 1.5
 """Least width in pixels of the network's images; what is finer is chance."""
 
 CARVING_OVERLAP = 0.7
@@ -91,9 +91,10 @@ class SingleImageReconstructor:
         points, _ = self._predict(views)
         report(0.2, "closing the surface")
         resolution, detail = self.params.resolution, DETAIL / self.network.settings.image_size
+        width = self.params.smoothing * gap_closing_width(points, resolution, detail)
         if self.params.surface == "poisson":
-            return _poisson_surface(points, resolution, detail)
-        field = density_field(points, resolution, detail)
+            return poisson_mesh(*surface_of_volume(points, resolution, width), resolution, width)
+        field = density_field(points, resolution, width)
         if _agrees(points, views):
             field = np.minimum(field, _cone(field, views) + CARVING_ROOM)
         report(0.6, "closing the surface")
@@ -130,12 +131,7 @@ def gap_closing_width(points: Tensor, resolution: int, detail: float) -> float:
     return max(SMOOTHING, resolution * max(detail, CROWDING * float(np.median(distances[:, -1]))))
 
 
-def _poisson_surface(points: Tensor, resolution: int, detail: float) -> Mesh:
-    sigma = gap_closing_width(points, resolution, detail)
-    return poisson_mesh(*surface_of_volume(points, resolution, sigma), resolution, sigma)
-
-
-def density_field(points: Tensor, resolution: int, detail: float = 0.0) -> np.ndarray:
+def density_field(points: Tensor, resolution: int, width: float) -> np.ndarray:
     """A cloud as a field ``[R, R, R]``, positive inside, whose slope is about 1 for each cell.
 
     The cloud is no sample of a surface but fills what it stands for, so it becomes a density; the
@@ -144,19 +140,15 @@ def density_field(points: Tensor, resolution: int, detail: float = 0.0) -> np.nd
     Args:
         points: ``[N, 3]`` in the unit cube.
         resolution: Cells along each axis.
-        detail: Least width in cubes of the Gaussian that each point becomes.
-
-    Raises:
-        ReconstructionError: The points are not finite.
+        width: Standard deviation in cells of the Gaussian that each point becomes.
     """
-    smoothing = gap_closing_width(points, resolution, detail)
     places = points.cpu().double().numpy()
-    density = points_to_density(points, resolution, smoothing)
+    density = points_to_density(points, resolution, width)
     cells = np.floor((places + 0.5) * resolution).astype(int).clip(0, resolution - 1)
     least = SURFACE_SHARE * float(np.median(density[tuple(cells.T)]))
-    peak = maximum_filter(density, 2 * math.ceil(1.5 * smoothing) + 1)
+    peak = maximum_filter(density, 2 * math.ceil(1.5 * width) + 1)
     level = np.maximum(PEAK_SHARE * peak, least)
-    return smoothing * np.log(np.maximum(density, 1e-3 * least) / level)
+    return width * np.log(np.maximum(density, 1e-3 * least) / level)
 
 
 def _filled(field: np.ndarray) -> np.ndarray:
