@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.blender_addon.test_panels import drawn
+from tests.trained_parts import BALLS
 
 pytestmark = pytest.mark.blender
 
@@ -110,3 +112,28 @@ def test_a_file_elsewhere_is_not_deleted(blender: Any, models: Any, tmp_path: Pa
     with pytest.raises(RuntimeError, match="not one of the added models"):
         blender.ops.remove_model()
     assert mine.exists()
+
+
+def test_one_empty_one_click_one_mesh(
+    blender: Any, models: Any, drawings: list[Path], tmp_path: Path
+) -> None:
+    """The network's ball stands in the drawing, as large as the drawing shows it; twice."""
+    weights = BALLS["drwr_single_image"](tmp_path / "model.safetensors", 0.35)
+    blender.ops.add_model(filepath=str(weights))
+    empty = blender.image_empty("Front", drawings[0], (np.pi / 2, 0, 0))
+    empty.location, empty.empty_display_size = (1.0, 2.0, 3.0), 1.5
+    blender.settings.quality, blender.settings.texture = "draft", "vertex"
+    assert blender.ops.reconstruct() == {"FINISHED"}
+    item = blender.bpy.context.active_object
+    assert item.type == "MESH"
+    vertices = np.array([item.matrix_world @ v.co for v in item.data.vertices])
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    np.testing.assert_allclose((low + high)[[0, 2]] / 2, [1.0, 3.0], atol=0.1)
+    # The drawing's ellipse is 0.8 wide and 0.5 high; no ball fills it, but one of about its size.
+    assert 0.4 < (high - low).max() < 0.9
+
+    blender.settings.checkpoint = ""
+    assert blender.ops.recreate() == {"FINISHED"}
+    again = blender.bpy.context.active_object
+    assert again != item
+    assert len(again.data.vertices) == len(item.data.vertices)
