@@ -35,6 +35,7 @@ from . import __version__
 from .errors import InputError
 from .files import write_files
 from .lazy_numpy import np
+from .views import Similarity
 
 SCHEMA_VERSION = 1
 DATASET_FILE = "dataset.json"
@@ -54,6 +55,7 @@ PREPARED = (
 )
 
 _LONGEST_NAME = 80
+_SMALLEST = 1e-9  # in the object's units; what is of this size has none
 _RESERVED = {
     *("con", "prn", "aux", "nul", "clock"),
     *(f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"),
@@ -100,6 +102,28 @@ def object_seed(seed: int, key: str, purpose: str = "") -> int:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# The unit cube ------------------------------------------------------------------------------------
+
+
+def unit_cube_of(vertices: np.ndarray, name: str) -> Similarity:
+    """From a dataset's unit cube, which an object's longest edge fills, to its own place.
+
+    Args:
+        vertices: ``[V, 3]``, at least one.
+        name: How messages call the object.
+
+    Raises:
+        InputError: The object has no size, or coordinates are no numbers.
+    """
+    if not np.isfinite(vertices).all():
+        raise InputError(f"'{name}' has vertices whose coordinates are no numbers; repair it.")
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    longest = float((high - low).max())
+    if longest < _SMALLEST:
+        raise InputError(f"'{name}' has no size: all its vertices lie in one place.")
+    return Similarity(longest, (low + high) / 2)
 
 
 # Files --------------------------------------------------------------------------------------------

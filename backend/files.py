@@ -30,7 +30,7 @@ def write_files(files: Mapping[Path, bytes]) -> None:
     except OSError as error:
         for path in placed:
             path.unlink(missing_ok=True)
-        raise _unwritable([*files][-1], error) from error
+        raise unwritable([*files][-1], error) from error
     finally:
         for part in waiting.values():
             _remove(part)
@@ -43,11 +43,13 @@ def _remove(part: Path) -> None:
         return  # its folder does not exist or cannot be written to, so neither does it
 
 
-def _unwritable(path: Path, error: OSError) -> Exception:
+def unwritable(path: Path, error: OSError) -> InputError | ReconstructionError:
+    """What the system says about writing ``path``, in one sentence, to be raised."""
     reason = error.strerror or str(error)
     if isinstance(error, FileNotFoundError):
         return InputError(f"cannot write '{path}': the folder '{path.parent}' does not exist.")
-    if isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError)):
+    unusable = isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError))
+    if unusable or error.errno == errno.EROFS:
         return InputError(f"cannot write '{path}': {reason}; choose another place.")
     if error.errno == errno.ENOSPC:
         return ReconstructionError(f"cannot write '{path}': the disk is full; free some space.")

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from . import __version__
-from .checkpoints import read_model_card
 from .dataset_files import file_hash
 from .errors import InputError, ReconstructionError
 from .files import png, write_files
@@ -90,8 +89,6 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
         inputs = read_inputs(request, plan.align, plan.spec.needs_cameras)
         if why := plan.spec.why_not(len(inputs.views), request.checkpoint):
             raise InputError(why)
-        if request.checkpoint:
-            read_model_card(Path(request.checkpoint), request.method)
         method = plan.spec.load(plan.params, plan.device, request.seed, request.checkpoint or None)
         views, fitted = _prepared(inputs, request, plan.spec, method)
     with stages.stage(plan.spec.label, 0.1, 0.75) as method_report:

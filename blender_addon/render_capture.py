@@ -16,12 +16,12 @@ from typing import Any
 
 import bpy
 
+from ..backend.dataset_files import unit_cube_of
 from ..backend.errors import InputError
 from ..backend.lazy_numpy import np
 from ..backend.views import Similarity
 from .pictures import file_of
 
-_SMALLEST = 1e-9  # metres; an object of this size has none
 _WITH_FACES = ("MESH", "CURVE", "SURFACE", "FONT", "META")
 _OTHERS_SEEN = {
     "CURVES": "hair curves",
@@ -133,7 +133,7 @@ def capture(
     if not sum(map(len, faces)):
         raise InputError(f"'{name}' has no faces that are rendered; choose a mesh.")
     vertices = np.concatenate([vertices for vertices, _ in pieces])
-    to_world = _similarity(vertices, name)
+    to_world = unit_cube_of(vertices, name)
     materials = {m for mesh, _ in parts for m in mesh.materials if m is not None}
     return Captured(
         parts,
@@ -143,16 +143,6 @@ def capture(
         [*found.problems, *_missing_textures(materials)],
         any(map(_lets_light_through, materials)),
     )
-
-
-def _similarity(vertices: np.ndarray, name: str) -> Similarity:
-    if not np.isfinite(vertices).all():
-        raise InputError(f"'{name}' has vertices whose coordinates are no numbers; repair it.")
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
-    longest = float((high - low).max())
-    if longest < _SMALLEST:
-        raise InputError(f"'{name}' has no size: all its vertices lie in one place.")
-    return Similarity(longest, (low + high) / 2)
 
 
 @dataclass

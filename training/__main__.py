@@ -74,10 +74,17 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _command(
+    commands: Any, name: str, text: str, work: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=work)
+    return parser
+
+
 def _add_shapes(commands: Any) -> None:
     text = "Make procedural shapes of a category, as GLB files."
-    parser = commands.add_parser("shapes", help=text, description=text, allow_abbrev=False)
-    parser.set_defaults(command=_shapes)
+    parser = _command(commands, "shapes", text, _shapes)
     parser.add_argument("category", metavar="CATEGORY", help="chair, table, …, or list")
     parser.add_argument(
         "-n", "--number", type=_positive, default=100, metavar="N", help="(default: %(default)s)"
@@ -93,8 +100,7 @@ def _add_shapes(commands: Any) -> None:
 
 def _add_views(commands: Any, wanted: bool) -> None:
     text = "Render a folder of asset files into a dataset, without Blender."
-    parser = commands.add_parser("views", help=text, description=text, allow_abbrev=False)
-    parser.set_defaults(command=_views)
+    parser = _command(commands, "views", text, _views)
     parser.add_argument(
         "sources", type=Path, nargs="+", metavar="SOURCE", help="folders of assets, or files"
     )
@@ -116,8 +122,7 @@ def _add_views(commands: Any, wanted: bool) -> None:
 
 def _add_pack(commands: Any) -> None:
     text = "Pack a prepared dataset into tar shards, as WebDataset reads them."
-    parser = commands.add_parser("pack", help=text, description=text, allow_abbrev=False)
-    parser.set_defaults(command=_pack)
+    parser = _command(commands, "pack", text, _pack)
     _add_dataset(parser)
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the shards go"
@@ -129,8 +134,7 @@ def _add_pack(commands: Any) -> None:
 
 def _add_recipes(commands: Any) -> None:
     text = "List the recipes."
-    parser = commands.add_parser("recipes", help=text, description=text, allow_abbrev=False)
-    parser.set_defaults(command=_recipes)
+    _command(commands, "recipes", text, _recipes)
 
 
 def _add_recipe(commands: Any, name: str, text: str, wanted: bool) -> None:
@@ -164,8 +168,7 @@ def _add_recipe(commands: Any, name: str, text: str, wanted: bool) -> None:
 
 def _add_evaluate(commands: Any) -> None:
     text = "Score a checkpoint on a dataset; on its own test split that gives its card's scores."
-    parser = commands.add_parser("evaluate", help=text, description=text, allow_abbrev=False)
-    parser.set_defaults(command=_evaluate)
+    parser = _command(commands, "evaluate", text, _evaluate)
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a model.safetensors")
     parser.add_argument("--data", type=Path, required=True, metavar="DATASET", help="its folder")
     parser.add_argument("--category", help="of the objects; the checkpoint's if left out")
@@ -176,8 +179,7 @@ def _add_evaluate(commands: Any) -> None:
 
 def _add_prepare(commands: Any) -> None:
     text = "Make the ground truth, COCO masks, splits and lists of a rendered dataset."
-    parser = commands.add_parser("prepare", help=text, description=text, allow_abbrev=False)
-    parser.set_defaults(command=_prepare)
+    parser = _command(commands, "prepare", text, _prepare)
     _add_dataset(parser)
     _add_workers(parser)
     parser.add_argument(
@@ -191,8 +193,7 @@ def _add_prepare(commands: Any) -> None:
 
 def _add_check(commands: Any) -> None:
     text = "Find what is damaged, missing, foreign or inconsistent in a dataset."
-    parser = commands.add_parser("check", help=text, description=text, allow_abbrev=False)
-    parser.set_defaults(command=_check)
+    parser = _command(commands, "check", text, _check)
     _add_dataset(parser)
     parser.add_argument(
         "--repair",
@@ -203,8 +204,7 @@ def _add_check(commands: Any) -> None:
 
 def _add_render(commands: Any) -> None:
     text = "Render on a Ray cluster: run the command after -- once for each shard of the objects."
-    parser = commands.add_parser("render", help=text, description=text, allow_abbrev=False)
-    parser.set_defaults(command=_render)
+    parser = _command(commands, "render", text, _render)
     parser.add_argument(
         "--cluster",
         required=True,
@@ -233,8 +233,7 @@ def _add_render(commands: Any) -> None:
 
 def _add_features(commands: Any) -> None:
     text = "Train the network whose features FID and KID compare pictures by."
-    parser = commands.add_parser("features", help=text, description=text, allow_abbrev=False)
-    parser.set_defaults(command=_features)
+    parser = _command(commands, "features", text, _features)
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DATASET", help="of two categories or more"
     )

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from backend.errors import InputError, ReconstructionError
+from backend.files import unwritable
 
 
 @contextmanager
@@ -54,13 +53,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        unusable = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
-        if isinstance(error, unusable) or error.errno == errno.EROFS:
-            raise InputError(f"cannot write '{path}': {reason}; choose another place.") from error
-        if error.errno == errno.ENOSPC:
-            reason = "the disk is full; free some space"
-        raise ReconstructionError(f"cannot write '{path}': {reason}.") from error
+        raise unwritable(path, error) from error
 
 
 def _umask() -> int:

@@ -19,12 +19,12 @@ import trimesh
 from PIL import Image
 from trimesh.visual.material import PBRMaterial
 
+from backend.dataset_files import unit_cube_of
 from backend.errors import InputError
 from backend.views import Similarity
 
 ASSET_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 
-_SMALLEST = 1e-9  # in the file's units; an object of this size has none
 _GREY = 0.8  # linear; Blender's colour of what has no material
 _GLTF = (".glb", ".gltf")
 _USUAL_UP = {".obj": "y"}  # of files that do not say
@@ -189,7 +189,7 @@ def _joined(parts: Sequence[_Part], path: Path, texture_size: int) -> ColoredMes
         raise InputError(f"'{path.name}' is damaged: a face names a vertex that is not there.")
     used, faces = np.unique(faces, return_inverse=True)
     vertices = vertices[used]
-    to_world = _similarity(vertices, path.name)
+    to_world = unit_cube_of(vertices, path.name)
     colors = np.concatenate([part.colors for part in parts])
     uvs = [np.zeros((len(p.faces), 3, 2), np.float32) if p.uvs is None else p.uvs for p in parts]
     images = list({id(p.image): p.image for p in parts if p.image is not None}.values())
@@ -206,16 +206,6 @@ def _joined(parts: Sequence[_Part], path: Path, texture_size: int) -> ColoredMes
         (*_see_through(parts), *_missing_textures(path)),
     )
     return _without_plain_texels(mesh)
-
-
-def _similarity(vertices: np.ndarray, name: str) -> Similarity:
-    if not np.isfinite(vertices).all():
-        raise InputError(f"'{name}' has vertices whose coordinates are no numbers; repair it.")
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
-    longest = float((high - low).max())
-    if longest < _SMALLEST:
-        raise InputError(f"'{name}' has no size: all its vertices lie in one place.")
-    return Similarity(longest, (low + high) / 2)
 
 
 def _texture(image: Image.Image, texture_size: int) -> np.ndarray:

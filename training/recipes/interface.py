@@ -66,8 +66,7 @@ class Recipe(Protocol):
     ) -> dict[str, Tensor]:
         """The terms of a group's loss, scalars; their sum is minimised.
 
-        Detached terms are shown and written down only. ``model`` may be wrapped for several
-        processes: go through its ``forward``.
+        Detached terms are shown and written down only.
         """
         ...
 
