@@ -309,6 +309,10 @@ def _summary(result: Result, request: Reconstruct) -> str:
         f"silhouette IoU: mean {mean:.3f}, lowest {agreement[lowest]:.3f} ({lowest})",
         f"{result.method}, {result.quality}, {result.device}: {result.seconds:.1f} s",
     ]
+    if result.symmetry:
+        lines.append(
+            f"mirrored across: {', '.join(result.symmetry)} (--symmetry {request.symmetry})"
+        )
     for source in sorted(set(result.mask_sources.values())):
         names = [name for name, used in result.mask_sources.items() if used == source]
         found = "by" if source in ("plain background", "segmentation") else "in"

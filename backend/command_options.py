@@ -86,8 +86,9 @@ def add_work(group: Any) -> None:
     )
     group.add_argument(
         "--symmetry",
-        choices=("none", "x", "y"),
-        help="the object is its own mirror image along this axis",
+        choices=("auto", "none", "x", "y"),
+        help="x or y: the object is its own mirror image along this axis, in shape and colors; "
+        "auto (which goes without saying): in shape, where the silhouettes show it",
     )
     group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"))
     group.add_argument("--seed", type=int, metavar="N")

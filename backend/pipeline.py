@@ -21,6 +21,7 @@ from .geometry.cameras import Cameras
 from .geometry.decimation import decimate
 from .geometry.mesh import Mesh
 from .geometry.mesh_repair import keep_solid_parts, make_closed_manifold
+from .geometry.symmetry import with_mirrors
 from .geometry.visual_hull import unit_cube
 from .images import mirrored, working_views
 from .inputs import Inputs, read_inputs
@@ -37,7 +38,7 @@ from .texture import bake_texture, vertex_colors
 from .views import Similarity, View, Views
 
 TEXTURE_SIZE = {"draft": 512, "standard": 1024, "high": 2048}
-SYMMETRY_AXES = {"x": 0, "y": 1}
+SYMMETRIES = ("auto", "none", "x", "y")
 
 
 class _Stages:
@@ -101,7 +102,7 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
         mesh = _coloured(mesh, views, request, plan.device)
     with stages.stage("writing", 0.95, 1.0) as report_writing:
         output, given = Path(request.output), views[: len(inputs.views)]  # mirror images follow
-        files = mesh_contents(output, mesh, _metadata(request, plan, inputs, given))
+        files = mesh_contents(output, mesh, _metadata(request, plan, inputs, given, fitted.mirrors))
         if request.preview:
             files[Path(request.preview)] = preview_png(mesh)
         overlays = _overlays(request, mesh, given, plan.device, report_writing)
@@ -126,6 +127,7 @@ def reconstruct(request: Reconstruct, report: Report) -> Result:
         warnings=tuple(inputs.warnings + _guessed_masks(inputs) + low_agreement),
         overlays=tuple(map(str, overlays)),
         mask_sources=inputs.mask_sources,
+        symmetry=fitted.mirrors,
         job=request.job,
     )
 
@@ -138,8 +140,8 @@ def _plan(request: Reconstruct) -> _Plan:
         raise InputError(
             f"there is no quality '{request.quality}'; choose {', '.join(spec.presets)}."
         )
-    if request.symmetry not in ("none", *SYMMETRY_AXES):
-        raise InputError(f"symmetry must be none, x or y, got '{request.symmetry}'.")
+    if request.symmetry not in SYMMETRIES:
+        raise InputError(f"symmetry must be auto, none, x or y, got '{request.symmetry}'.")
     if request.texture not in ("vertex", "uv", "none"):
         raise InputError(f"texture must be vertex, uv or none, got '{request.texture}'.")
     if request.faces < 4:
@@ -177,18 +179,20 @@ def resolve_device(name: str) -> str:
 def _prepared(
     inputs: Inputs, request: Reconstruct, spec: MethodSpec, method: Reconstructor
 ) -> tuple[list[View], Views]:
-    """The views with their mirror images, if any, and the square cut-outs for the method."""
+    """The views that colour the mesh, and the square cut-outs for the method."""
     views, size = inputs.views, spec.image_size[request.quality]
     if spec.needs_cameras:
-        to_world = unit_cube(views)
+        fitted = working_views(views, unit_cube(views), size)
+        fitted = with_mirrors(fitted, request.symmetry)
     else:
         method = cast(SingleImageReconstructor, method)
         view, to_world = photographed(views[0], inputs.posed, method, size)
         views = [view]
-    if request.symmetry != "none":
-        axis = SYMMETRY_AXES[request.symmetry]
-        views = views + mirrored(views, axis, float(to_world.offset[axis]))
-    return views, working_views(views, to_world, size)
+        fitted = working_views(views, to_world, size)
+    if request.symmetry in ("x", "y"):  # the shape may be found to be symmetric; colors are said to
+        axis = "xy".index(request.symmetry)
+        views = views + mirrored(views, axis, float(fitted.to_world.offset[axis]))
+    return views, fitted
 
 
 def _placed(mesh: Mesh, to_world: Similarity) -> Mesh:
@@ -247,7 +251,11 @@ def _overlays(
 
 
 def _metadata(
-    request: Reconstruct, plan: _Plan, inputs: Inputs, views: Sequence[View]
+    request: Reconstruct,
+    plan: _Plan,
+    inputs: Inputs,
+    views: Sequence[View],
+    mirrors: Sequence[str],
 ) -> Mapping[str, Any]:
     """What is needed to make the mesh again; nothing that differs from run to run."""
     return {
@@ -257,6 +265,7 @@ def _metadata(
         "parameters": dataclasses.asdict(plan.params),
         "align": plan.align,
         "symmetry": request.symmetry,
+        "mirrors": list(mirrors),
         "faces": request.faces,
         "texture": request.texture,
         "seed": request.seed,

@@ -34,7 +34,8 @@ class Reconstruct:
         quality: draft, standard or high.
         params: The method's parameters that differ from the quality's.
         checkpoint: Trained weights, for the methods that need them.
-        symmetry: none, x or y: the axis across which the object mirrors itself.
+        symmetry: x or y, the axis across which the object mirrors itself; none; or auto, to take
+            the planes of symmetry that the silhouettes show.
         faces: Largest number of triangles in the result.
         texture: vertex, uv or none.
         device: auto, cpu, cuda or mps.
@@ -55,7 +56,7 @@ class Reconstruct:
     quality: str = "standard"
     params: dict[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
-    symmetry: str = "none"
+    symmetry: str = "auto"
     faces: int = 20_000
     texture: str = "vertex"
     device: str = "auto"
@@ -209,7 +210,14 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished job; also the line that ``--json`` prints."""
+    """A finished job; also the line that ``--json`` prints.
+
+    Attributes of which not all is said by their names:
+        silhouette_iou: Of the mesh and each view's mask.
+        symmetry: The planes across which the shape was mirrored; see ``views.Views``.
+        overlays: Pictures, in the order of the views.
+        mask_sources: How each view's mask was found.
+    """
 
     output: str
     method: str
@@ -226,6 +234,7 @@ class Result:
     peak_memory_gib: float = 0.0
     overlays: tuple[str, ...] = ()
     mask_sources: dict[str, str] = field(default_factory=dict)
+    symmetry: tuple[str, ...] = ()
     job: str = ""
 
 

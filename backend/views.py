@@ -173,6 +173,8 @@ class Views:
         known: ``[V, S, S]`` bool; False where the photograph ended although the object went on.
         cameras: V cameras of the cut-outs, in unit-cube coordinates.
         to_world: From the unit cube to the world.
+        mirrors: Planes through the cube's centre across which the object is its own mirror image:
+            ``"x"`` (where x is 0), ``"y"``, and with both perhaps ``"diagonal"`` (where x is y).
     """
 
     names: tuple[str, ...]
@@ -181,6 +183,7 @@ class Views:
     known: np.ndarray
     cameras: tuple[Camera, ...]
     to_world: Similarity
+    mirrors: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of views."""

@@ -88,6 +88,9 @@ class IMAGE_TO_MESH_PT_made(_SubPanel, bpy.types.Panel):  # noqa: N801
             row = layout.row()
             row.label(text="Silhouette agreement", icon="OVERLAY")
             _draw_agreement(row, mean)
+        if mirrors := _mirrors(context):
+            planes = " and ".join(mirrors)
+            layout.label(text=f"Mirrored across {planes}", icon="MOD_MIRROR")
         row = layout.row()
         row.enabled = has_overlays(item)
         row.prop(settings_of(context.scene), "show_overlay", toggle=True)
@@ -473,6 +476,13 @@ def _agreement(context: bpy.types.Context) -> dict[str, float]:
     """How well the active mesh fits each reference, by name."""
     stored = stored_on(context.active_object) if context.active_object else None
     return json.loads(stored["agreement"]) if stored else {}
+
+
+def _mirrors(context: bpy.types.Context) -> list[str]:
+    """The axes across which the active mesh was found to be, or was made, symmetric."""
+    stored = stored_on(context.active_object) if context.active_object else None
+    found = json.loads(stored.get("mirrors", "[]")) if stored else []
+    return [mirror.upper() for mirror in found if mirror in ("x", "y")]
 
 
 def draw_sentence(

@@ -93,9 +93,10 @@ TEXTURE_ITEMS = [
     ("none", "None", "No colors"),
 ]
 SYMMETRY_ITEMS = [
+    ("auto", "Auto", "Mirror the shape where the references' outlines show that it is symmetric"),
     ("none", "None", "The sides may differ"),
-    ("x", "X", "Left and right are mirror images"),
-    ("y", "Y", "Front and back are mirror images"),
+    ("x", "X", "Left and right are mirror images, in shape and colors"),
+    ("y", "Y", "Front and back are mirror images, in shape and colors"),
 ]
 ALIGN_ITEMS = [
     (

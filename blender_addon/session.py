@@ -420,7 +420,6 @@ def _add_result(
 ) -> bpy.types.Object:
     """The result as an object; it keeps what is needed to make it again, and how well it fits."""
     names = [view.name for view in order.views] or list(result.silhouette_iou)
-    # Agreement is in the order of the views; mirror images of a symmetric object come after them.
     agreement = dict(zip(names, result.silhouette_iou.values(), strict=False))
     kept = KEPT_FIELDS if order.views else KEPT_FIELDS + FILE_FIELDS
     stored = {
@@ -437,6 +436,7 @@ def _add_result(
         "seconds": result.seconds,
         "device": result.device,
         "watertight": result.watertight,
+        "mirrors": json.dumps(result.symmetry),
     }
     return add_mesh_object(arrays, order.placement, stored)
 

@@ -26,20 +26,25 @@ the right-hand side. Coarse grids start fine ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.fft
 import torch
 from scipy.ndimage import maximum_filter
-from skimage.measure import find_contours
 from torch import Tensor
 from torch.nn import functional
 
-from ..views import Views
-from .cameras import Cameras
-from .visual_hull import grid_points, signed_hull, silhouette_distances
+from .silhouettes import (
+    Silhouettes,
+    cast_rays,
+    folded,
+    hull_near_surface,
+    ray_samples,
+    sample_grid,
+    view_rays,
+)
 
 _PENALTY = 1e-3
 _RELAXATION = 1.6
@@ -73,25 +78,6 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Silhouettes:
-    """What the views say: distance fields ``[V, S, S]`` in pixels and the cameras."""
-
-    distances: Tensor
-    cameras: Cameras
-
-    @classmethod
-    def of(cls, views: Views, device: torch.device | str = "cpu") -> Silhouettes:
-        """Those of ``views``, on ``device``."""
-        return cls(silhouette_distances(views, device), Cameras.stack(views.cameras, device))
-
-    def hull(self, resolution: int) -> np.ndarray:
-        """The exact hull's field ``[R, R, R]`` in cells."""
-        points = grid_points(resolution, self.distances.device)
-        field = signed_hull(self.distances, self.cameras, points)
-        return (field * resolution).cpu().numpy()
-
-
-@dataclass(frozen=True)
 class Target:
     """What else shapes the surface: a quadratic pull ``weight / 2 * (f - field)^2`` on each cell.
 
@@ -102,6 +88,13 @@ class Target:
 
     field: np.ndarray
     weight: np.ndarray
+
+
+def folded_target(target: Target, mirrors: Sequence[str]) -> Target:
+    """The pull of a target and of all its mirror images together."""
+    pull = folded(target.weight * target.field, mirrors, np.add)
+    weight = folded(target.weight, mirrors, np.add)
+    return Target(pull / np.maximum(weight, np.float32(1e-12)), weight)
 
 
 class Fairing:
@@ -115,7 +108,7 @@ class Fairing:
         self._smooth = start
         self._dual = np.zeros_like(start)
         self._keep = _PENALTY / (_laplacian_eigenvalues(self.resolution) ** 3 + _PENALTY)
-        views = len(silhouettes.distances)
+        views = silhouettes.number_of_views
         self._crease = _CREASE * (8 / views) * (96 / self.resolution) ** 2
         self._bound = self._contacts.bound(start, first=True)
 
@@ -261,12 +254,12 @@ class Contacts:
         """Cast the rays through the grid of ``upper``, one about every cell."""
         self.upper = upper
         self.resolution = upper.shape[0]
-        self.rims = [
-            _samples(*rays, self.resolution) for rays in _rays(silhouettes, self.resolution, True)
-        ]
-        self.insides = [
-            _samples(*rays, self.resolution) for rays in _rays(silhouettes, self.resolution, False)
-        ]
+        self._mirrors = silhouettes.mirrors
+        self._views = silhouettes.number_of_views
+        self.rims, self.insides = (
+            [ray_samples(*rays, len(upper)) for rays in view_rays(silhouettes, len(upper), rim)]
+            for rim in (True, False)
+        )
         self.hull_on_rims = [sample_grid(torch.as_tensor(upper), points) for points in self.rims]
         self.hull_inside = [sample_grid(torch.as_tensor(upper), points) for points in self.insides]
 
@@ -291,77 +284,18 @@ class Contacts:
             cells = _cells_around(points, chosen, self.resolution)
             lower[cells] = self.upper.ravel()[cells]
             rims[cells] += 1
-        return Bound(lower.reshape(field.shape), self._edges(rims.reshape(field.shape)))
+        return Bound(
+            folded(lower.reshape(field.shape), self._mirrors, np.maximum),
+            self._edges(folded(rims.reshape(field.shape), self._mirrors, np.add)),
+        )
 
     def _edges(self, rims: np.ndarray) -> np.ndarray:
         """Cells next to those in which the rims of many views meet, and the border."""
-        many = max(_EDGE_VIEWS, round(16 * len(self.rims) / self.resolution))
+        many = max(_EDGE_VIEWS, round(16 * self._views / self.resolution))
         edges = np.ones(rims.shape, bool)
         inner = (slice(_BORDER, -_BORDER),) * 3
         edges[inner] = maximum_filter(rims, 3)[inner] >= many
         return edges
-
-
-def _rays(silhouettes: Silhouettes, resolution: int, rim: bool) -> list[tuple[Tensor, Tensor]]:
-    """Origins and directions for each view, through its contour or through its inside."""
-    rays = []
-    for view, distance in enumerate(silhouettes.distances.cpu().numpy()):
-        pitch = pixels_per_cell(silhouettes.cameras, view, resolution)
-        pixels = _contour(distance, pitch) if rim else _interior(distance, pitch)
-        if len(pixels):
-            rays.append(_cast(silhouettes, view, pixels))
-    return rays
-
-
-def _cast(silhouettes: Silhouettes, view: int, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Origins and directions ``[N, 3]`` of rays through ``pixels`` ``[N, 2]``, on the CPU."""
-    device = silhouettes.distances.device
-    at = torch.as_tensor(pixels, dtype=torch.float32, device=device)
-    index = torch.full((len(at),), view, device=device)
-    origins, directions = silhouettes.cameras.rays(index, at)
-    return origins.cpu(), directions.cpu()
-
-
-def pixels_per_cell(cameras: Cameras, view: int, resolution: int) -> float:
-    """How many pixels one cell at the cube's centre covers in a view."""
-    focal = float(cameras.intrinsics[view, :2, :2].det().abs().sqrt())
-    depth = 1.0 if bool(cameras.orthographic[view]) else float(cameras.world_to_camera[view, 2, 3])
-    return focal / (depth * resolution)
-
-
-def _contour(distance: np.ndarray, pitch: float) -> np.ndarray:
-    """Points ``[N, 2]`` on the zero line of a distance field, about one every ``pitch`` pixels."""
-    step = max(1, round(pitch))
-    lines = find_contours(distance, 0.0)
-    return np.concatenate([line[::step, ::-1] + 0.5 for line in lines] or [np.zeros((0, 2))])
-
-
-def _interior(distance: np.ndarray, pitch: float) -> np.ndarray:
-    """Points ``[N, 2]`` on a lattice inside the mask."""
-    step = max(1, round(1.5 * pitch))
-    rows, columns = np.nonzero(distance[step // 2 :: step, step // 2 :: step] > 0)
-    return np.stack([columns, rows], axis=1) * step + step // 2 + 0.5
-
-
-def _samples(origins: Tensor, directions: Tensor, resolution: int) -> Tensor:
-    """Points ``[N, M, 3]`` along rays where they cross the unit cube, a cell or less apart."""
-    along = directions / directions.norm(dim=1, keepdim=True)
-    inverse = 1 / torch.where(along.abs() < 1e-9, torch.full_like(along, 1e-9), along)
-    one, other = (-0.5 - origins) * inverse, (0.5 - origins) * inverse
-    near = torch.minimum(one, other).amax(dim=1)
-    length = (torch.maximum(one, other).amin(dim=1) - near).clamp(min=0)
-    share = (torch.arange(int(1.75 * resolution)) + 0.5) / int(1.75 * resolution)
-    distance = near[:, None] + length[:, None] * share
-    return origins[:, None] + distance[..., None] * along[:, None]
-
-
-def sample_grid(grid: Tensor, points: Tensor) -> Tensor:
-    """Trilinear values ``[...]`` of a grid ``[R, R, R]`` over the unit cube at ``[..., 3]``."""
-    lookup = 2 * points.flip(-1).reshape(1, 1, 1, -1, 3)
-    values = functional.grid_sample(
-        grid[None, None], lookup, padding_mode="border", align_corners=False
-    )
-    return values.reshape(points.shape[:-1])
 
 
 def _centredness(grazing: Tensor) -> Tensor:
@@ -409,11 +343,13 @@ def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
     fine = 2 * field.shape[0]
     hull = hull_near_surface(silhouettes, fine)
     inside = torch.minimum(torch.as_tensor(_prolonged(field, fine)), hull)
+    if silhouettes.mirrors:  # what is too thin is lost in many views' hull as well
+        hull = hull_near_surface(replace(silhouettes, mirrors=()), fine)
     missing = []
     for view, distance in enumerate(silhouettes.distances.cpu().numpy()):
         rows, columns = np.nonzero((distance > 0.5) & (distance < OUTLINE))
         pixels = np.stack([columns, rows], axis=1) + 0.5
-        points = _samples(*_cast(silhouettes, view, pixels), fine)
+        points = ray_samples(*cast_rays(silhouettes, view, pixels), fine)
         values = sample_grid(inside, points)
         empty = values.amax(dim=1) < 0
         points, values = points[empty], values[empty]
@@ -422,16 +358,3 @@ def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
     cells = torch.as_tensor(np.concatenate(missing))
     inside.view(-1)[cells] = hull.view(-1)[cells]
     return inside.numpy()
-
-
-def hull_near_surface(silhouettes: Silhouettes, resolution: int) -> Tensor:
-    """The exact hull near its surface and inside, ``[R, R, R]`` in cells; -3 elsewhere."""
-    coarse = torch.as_tensor(silhouettes.hull(resolution // 2))
-    near = functional.max_pool3d(coarse[None, None], 3, stride=1, padding=1) > -1.5
-    near = near.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)[0, 0]
-    cells = near.nonzero()
-    points = ((cells + 0.5) / resolution - 0.5).to(silhouettes.distances.device)
-    values = signed_hull(silhouettes.distances, silhouettes.cameras, points).cpu() * resolution
-    hull = torch.full((resolution,) * 3, -3.0)
-    hull[near] = values
-    return hull

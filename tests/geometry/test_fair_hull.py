@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from backend.errors import Cancelled
-from backend.geometry.fair_hull import Contacts, Silhouettes, fair_hull, sample_grid
+from backend.geometry.fair_hull import Contacts, fair_hull
 from backend.geometry.isosurface import extract
+from backend.geometry.silhouettes import Silhouettes, sample_grid
 from backend.geometry.visual_hull import grid_points
 from backend.views import Views
 from tests.shapes import agreement, ball, box, camera, cameras_around, in_unit_cube, views_of

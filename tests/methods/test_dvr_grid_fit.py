@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from backend.geometry.cameras import Cameras
-from backend.geometry.fair_hull import Silhouettes, fair_hull
+from backend.geometry.fair_hull import fair_hull
+from backend.geometry.silhouettes import Silhouettes
 from backend.geometry.visual_hull import grid_points, silhouette_distances
 from backend.methods.dvr.grid_fit import (
     Photographs,

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from backend.errors import ReconstructionError
-from backend.geometry.fair_hull import Silhouettes
 from backend.geometry.mesh import Mesh
+from backend.geometry.silhouettes import Silhouettes
 from backend.geometry.visual_hull import signed_hull
 from backend.methods.visual_hull import SPEC, Params
 from backend.methods.visual_hull.reconstruct import load

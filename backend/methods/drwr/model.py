@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from ...geometry.cameras import Cameras
+from ...geometry.silhouettes import with_mirror_images
 from .losses import NEAREST_DEPTH
 
 
 class PointCloud(nn.Module):
-    """N free points in the unit cube.
+    """N free points in the unit cube, and their mirror images.
 
     Attributes:
         positions: ``[N, 3]``, learned.
+        mirrors: The object's planes of symmetry; see ``views.Views``.
     """
 
-    def __init__(self, positions: Tensor) -> None:
+    def __init__(self, positions: Tensor, mirrors: Sequence[str] = ()) -> None:
         super().__init__()
         self.positions = nn.Parameter(positions.clone())
+        self.mirrors = tuple(mirrors)
+
+    @property
+    def points(self) -> Tensor:
+        """``[2^M N, 3]`` for M planes."""
+        return with_mirror_images(self.positions, self.mirrors)
 
     def forward(self, cameras: Cameras) -> tuple[Tensor, Tensor]:
         """Project into every view, as :func:`project_visible`."""
-        return project_visible(cameras, self.positions)
+        return project_visible(cameras, self.points)
 
 
 def project_visible(cameras: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,8 @@ from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
 from ...geometry.mesh_repair import keep_solid_parts
 from ...geometry.point_cloud import points_to_density
-from ...geometry.visual_hull import grid_points, signed_hull, silhouette_distances
+from ...geometry.silhouettes import Silhouettes
+from ...geometry.visual_hull import grid_points
 from ...views import Views
 from ..interface import Report
 from . import Params, SingleImageParams
@@ -89,27 +90,28 @@ class DrwrReconstructor:
             Cancelled: By ``report``.
         """
         report(0.0, "carving the hull")
-        cameras = Cameras.stack(views.cameras, self.device)
-        distances = silhouette_distances(views, self.device)
-        inside = _hull_cells(distances, cameras)
-        points = self._fit(views, cameras, self._start(inside), report)
+        silhouettes = Silhouettes.of(views, self.device)
+        inside = _hull_cells(silhouettes)
+        cloud = PointCloud(self._start(inside, len(views.mirrors)), views.mirrors)
+        points = self._fit(views, silhouettes.cameras, cloud, report)
         report(0.85, "closing the surface")
         resolution = self.params.resolution
         room = len(inside) * (resolution / START_RESOLUTION) ** 3 / len(points)
         smoothing = max(SMOOTHING, CROWDING * room ** (1 / 3))
-        return surface(points, distances, cameras, resolution, smoothing)
+        return surface(points, silhouettes, resolution, smoothing)
 
-    def _start(self, inside: Tensor) -> Tensor:
-        """Random points ``[N, 3]`` in the cells with centres ``inside``."""
-        random, count = torch.Generator().manual_seed(self.seed), self.params.points
+    def _start(self, inside: Tensor, planes: int) -> Tensor:
+        """Random points ``[N, 3]`` in the cells with centres ``inside``; fewer if mirrored."""
+        random = torch.Generator().manual_seed(self.seed)
+        count = max(1, self.params.points // 2**planes)
         chosen = torch.randint(len(inside), (count,), generator=random)
         jitter = torch.rand((count, 3), generator=random) - 0.5
         return inside[chosen.to(self.device)] + jitter.to(self.device) / START_RESOLUTION
 
-    def _fit(self, views: Views, cameras: Cameras, start: Tensor, report: Report) -> Tensor:
-        """Minimise the loss over the positions ``[N, 3]``."""
+    def _fit(self, views: Views, cameras: Cameras, cloud: PointCloud, report: Report) -> Tensor:
+        """Minimise the loss over the cloud; returns its points ``[N, 3]``."""
         targets, terms = self._objective(views)
-        cloud, steps = PointCloud(start), self.params.steps
+        steps = self.params.steps
         optimizer = torch.optim.Adam(cloud.parameters(), lr=LEARNING_RATE)
         for step in range(steps):
             done = step / steps
@@ -120,7 +122,7 @@ class DrwrReconstructor:
             optimizer.zero_grad()
             drwr_loss(targets, self._annealed(terms, done), *cloud(cameras)).backward()
             optimizer.step()
-        return cloud.positions.detach()
+        return cloud.points.detach()
 
     def _objective(self, views: Views) -> tuple[SilhouetteTargets, LossTerms]:
         params = self.params
@@ -137,9 +139,7 @@ class DrwrReconstructor:
         return replace(terms, sigma=terms.sigma * WIDE_START ** max(0.0, 1 - 2 * done))
 
 
-def surface(
-    points: Tensor, distances: Tensor, cameras: Cameras, resolution: int, smoothing: float
-) -> Mesh:
+def surface(points: Tensor, silhouettes: Silhouettes, resolution: int, smoothing: float) -> Mesh:
     """The closed surface of a cloud that fills an object, carved by its visual hull.
 
     The cloud is no sample of the surface: points fill the volume, denser towards the rim. So it
@@ -147,8 +147,7 @@ def surface(
 
     Args:
         points: ``[N, 3]``.
-        distances: ``[V, S, S]`` of ``silhouette_distances``.
-        cameras: V cameras.
+        silhouettes: What it was fitted to.
         resolution: Cells along each axis of the unit cube.
         smoothing: Standard deviation in cells of the Gaussian that each point becomes.
 
@@ -156,7 +155,7 @@ def surface(
         ReconstructionError: Nothing is left inside.
     """
     density = points_to_density(points, resolution, smoothing)
-    hull = _hull_near(density, distances, cameras)
+    hull = _hull_near(density, silhouettes)
     occupied = (hull > 0) & (density > 0)
     if not occupied.any():
         raise ReconstructionError(
@@ -171,10 +170,12 @@ def surface(
     return keep_solid_parts(extract(np.where(solid & (field <= 0), smoothing, field)))
 
 
-def _hull_cells(distances: Tensor, cameras: Cameras) -> Tensor:
+def _hull_cells(silhouettes: Silhouettes) -> Tensor:
     """Centres ``[M, 3]`` of the coarse cells inside the visual hull."""
-    centres = grid_points(START_RESOLUTION, distances.device).reshape(-1, 3)
-    inside = centres[signed_hull(distances, cameras, centres) > 0]
+    device = silhouettes.distances.device
+    inside = grid_points(START_RESOLUTION, device)[
+        torch.as_tensor(silhouettes.hull(START_RESOLUTION) > 0, device=device)
+    ]
     if len(inside) == 0:
         raise ReconstructionError(
             "no point lies inside all silhouettes; check that the cameras fit the pictures."
@@ -182,11 +183,11 @@ def _hull_cells(distances: Tensor, cameras: Cameras) -> Tensor:
     return inside
 
 
-def _hull_near(density: np.ndarray, distances: Tensor, cameras: Cameras) -> np.ndarray:
+def _hull_near(density: np.ndarray, silhouettes: Silhouettes) -> np.ndarray:
     """Signed hull in cells where there is any density worth the name, elsewhere -1."""
     hull = np.full(density.shape, -1.0, np.float32)
     near = density > 1e-3 * density.max()
-    centres = grid_points(len(density), distances.device)
-    centres = centres[torch.as_tensor(near, device=distances.device)]
-    hull[near] = signed_hull(distances, cameras, centres).cpu().numpy() * len(density)
+    device = silhouettes.distances.device
+    centres = grid_points(len(density), device)[torch.as_tensor(near, device=device)]
+    hull[near] = silhouettes.hull_at(centres).cpu().numpy() * len(density)
     return hull

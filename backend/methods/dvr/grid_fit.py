@@ -34,9 +34,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...geometry.cameras import Cameras
-from ...geometry.fair_hull import Fairing, Target, sample_grid
+from ...geometry.fair_hull import Fairing, Target, folded_target
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
+from ...geometry.silhouettes import sample_grid
 from ...rendering.mesh_rasterizer import rasterize
 from ...views import Views
 
@@ -156,7 +157,7 @@ def fit(
     best, best_error = fairing.field, torch.inf
     for turn in range(schedule.rounds + 1):
         field = fairing.field
-        surface = find_surface(field, judge.cameras)
+        surface = find_surface(field, judge.cameras, views.mirrors)
         error = disagreement(surface, judge)
         if error < best_error:
             best, best_error = field, error
@@ -166,13 +167,16 @@ def fit(
         motion, certainty = surface_motion(surface, photographs, fairing.resolution)
         steering = ~surface.judging
         target = spread(surface, motion, schedule.trust * certainty * steering, field)
-        fairing.advance(STEPS, target)
+        fairing.advance(STEPS, folded_target(target, views.mirrors))
         progress((turn + 1) / schedule.rounds, field)
     return best
 
 
-def find_surface(field: np.ndarray, cameras: Cameras) -> Surface:
-    """The zero surface of a field in cells, and which of the cameras see its points."""
+def find_surface(field: np.ndarray, cameras: Cameras, mirrors: Sequence[str] = ()) -> Surface:
+    """The zero surface of a field in cells, and which of the cameras see its points.
+
+    A cell is held back with its mirror images, whose colours pull at it as much as its own.
+    """
     device, resolution = cameras.intrinsics.device, field.shape[0]
     mesh = extract(field)
     points = torch.as_tensor(mesh.vertices)
@@ -181,7 +185,7 @@ def find_surface(field: np.ndarray, cameras: Cameras) -> Surface:
     )
     slope = gradient.norm(dim=1)
     outward = -gradient / slope.clamp(min=1e-6)[:, None]
-    cells = ((points + 0.5) * resolution).long()
+    cells = _common_cells(((points + 0.5) * resolution).long(), resolution, mirrors)
     judging = (73 * cells[:, 0] + 19 * cells[:, 1] + 83 * cells[:, 2]) % HELD_BACK == 0
     return Surface(
         points.to(device),
@@ -191,6 +195,17 @@ def find_surface(field: np.ndarray, cameras: Cameras) -> Surface:
         _neighbour_average(mesh),
         judging.to(device),
     )
+
+
+def _common_cells(cells: Tensor, resolution: int, mirrors: Sequence[str]) -> Tensor:
+    """For cells ``[P, 3]``, the one of each and its mirror images that stands for all."""
+    cells = cells.clone()
+    for axis, mirror in enumerate("xy"):
+        if mirror in mirrors:
+            cells[:, axis] = torch.minimum(cells[:, axis], resolution - 1 - cells[:, axis])
+    if "diagonal" in mirrors:
+        cells[:, :2] = cells[:, :2].sort(dim=1).values
+    return cells
 
 
 def visibility(mesh: Mesh, outward: Tensor, cameras: Cameras) -> Tensor:

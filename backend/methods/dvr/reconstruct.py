@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...geometry.fair_hull import Silhouettes, fair_hull, refined
+from ...geometry.fair_hull import fair_hull, refined
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
+from ...geometry.silhouettes import Silhouettes
+from ...geometry.symmetry import unfolded
 from ...views import Views
 from ..interface import Report
 from . import Params
@@ -45,7 +47,7 @@ class Dvr:
             settings = NetworkSettings(
                 steps=self.params.steps, hidden=self.params.hidden, rays=self.params.rays
             )
-            network = fit_network(views, settings, str(self.device), self.seed, report)
+            network = fit_network(unfolded(views), settings, str(self.device), self.seed, report)
             return extract_mesh(network, self.params.resolution)
         return self._fit_grid(views, report)
 

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...geometry.fair_hull import Silhouettes, Target
+from ...geometry.fair_hull import Target
+from ...geometry.silhouettes import Silhouettes, folded
 from ...geometry.visual_hull import grid_points
 
 _STRENGTH = 0.03
@@ -53,6 +54,7 @@ def round_target(silhouettes: Silhouettes, resolution: int, rounding: float) -> 
         half_width = torch.minimum(width_one, width_other) * resolution / 2
         inside = ((1 - radius) * half_width).reshape(field.shape).cpu().numpy()
         field = np.minimum(field, inside)
+    field = folded(field, silhouettes.mirrors, np.minimum)
     return Target(field, (_STRENGTH * near).astype(np.float32))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from ...geometry.fair_hull import Silhouettes, fair_hull, hull_near_surface, refined
+from ...geometry.fair_hull import fair_hull, refined
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
+from ...geometry.silhouettes import Silhouettes, hull_near_surface
 from ...views import Views
 from ..interface import Report
 from . import Params

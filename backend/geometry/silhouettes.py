@@ -1,0 +1,170 @@
+"""The silhouettes of all views together: the exact hull's field, and the rays that touch it.
+
+Everything is in the unit cube. An object that is its own mirror image has, for each view, one more:
+what the mirrored camera would see. Grids over the cube need not be told: what the mirrored views
+would have carved is the mirrored grid, so :func:`folded` doubles the views at no cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from skimage.measure import find_contours
+from torch import Tensor
+from torch.nn import functional
+
+from ..views import Views
+from .cameras import Cameras
+from .visual_hull import grid_points, signed_hull, silhouette_distances
+
+
+def mirrored_grid(grid: np.ndarray, mirror: str) -> np.ndarray:
+    """A grid ``[R, R, R]`` over the unit cube, mirrored.
+
+    Args:
+        grid: Indexed ``[x, y, z]``.
+        mirror: ``"x"`` or ``"y"`` for the plane where that is 0; ``"diagonal"`` for x = y.
+    """
+    if mirror == "diagonal":
+        return grid.swapaxes(0, 1)
+    return np.flip(grid, "xy".index(mirror))
+
+
+def folded(
+    grid: np.ndarray,
+    mirrors: Sequence[str],
+    combine: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Combine a grid ``[R, R, R]`` with all its mirror images; the result is its own."""
+    for mirror in mirrors:
+        grid = combine(grid, mirrored_grid(grid, mirror))
+    return grid
+
+
+def with_mirror_images(points: Tensor, mirrors: Sequence[str]) -> Tensor:
+    """Points ``[N, 3]`` and all their mirror images, ``[2^M N, 3]`` for M planes."""
+    for mirror in mirrors:
+        if mirror == "diagonal":
+            images = points[:, [1, 0, 2]]
+        else:
+            sign = torch.ones(3, dtype=points.dtype, device=points.device)
+            sign["xy".index(mirror)] = -1
+            images = points * sign
+        points = torch.cat([points, images])
+    return points
+
+
+@dataclass(frozen=True)
+class Silhouettes:
+    """What the views say.
+
+    Attributes:
+        distances: Distance fields ``[V, S, S]`` in pixels.
+        cameras: V cameras.
+        mirrors: The planes across which the object is its own mirror image; see ``views.Views``.
+    """
+
+    distances: Tensor
+    cameras: Cameras
+    mirrors: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, views: Views, device: torch.device | str = "cpu") -> Silhouettes:
+        """Those of ``views``, on ``device``."""
+        cameras = Cameras.stack(views.cameras, device)
+        return cls(silhouette_distances(views, device), cameras, views.mirrors)
+
+    @property
+    def number_of_views(self) -> int:
+        """Counting the mirror images of all."""
+        return len(self.distances) * 2 ** len(self.mirrors)
+
+    def hull_at(self, points: Tensor) -> Tensor:
+        """The exact hull's field ``[N]`` at points ``[N, 3]``, in units of the cube."""
+        images = with_mirror_images(points, self.mirrors)
+        values = signed_hull(self.distances, self.cameras, images)
+        return values.reshape(-1, len(points)).amin(dim=0)
+
+    def hull(self, resolution: int) -> np.ndarray:
+        """The exact hull's field ``[R, R, R]`` in cells."""
+        points = grid_points(resolution, self.distances.device)
+        field = signed_hull(self.distances, self.cameras, points)
+        return folded((field * resolution).cpu().numpy(), self.mirrors, np.minimum)
+
+
+def view_rays(silhouettes: Silhouettes, resolution: int, rim: bool) -> list[tuple[Tensor, Tensor]]:
+    """Origins and directions for each view, through its contour (``rim``) or through its inside."""
+    rays = []
+    for view, distance in enumerate(silhouettes.distances.cpu().numpy()):
+        pitch = pixels_per_cell(silhouettes.cameras, view, resolution)
+        pixels = _contour(distance, pitch) if rim else _interior(distance, pitch)
+        if len(pixels):
+            rays.append(cast_rays(silhouettes, view, pixels))
+    return rays
+
+
+def cast_rays(silhouettes: Silhouettes, view: int, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Origins and directions ``[N, 3]`` of rays through ``pixels`` ``[N, 2]``, on the CPU."""
+    device = silhouettes.distances.device
+    at = torch.as_tensor(pixels, dtype=torch.float32, device=device)
+    index = torch.full((len(at),), view, device=device)
+    origins, directions = silhouettes.cameras.rays(index, at)
+    return origins.cpu(), directions.cpu()
+
+
+def pixels_per_cell(cameras: Cameras, view: int, resolution: int) -> float:
+    """How many pixels one cell at the cube's centre covers in a view."""
+    focal = float(cameras.intrinsics[view, :2, :2].det().abs().sqrt())
+    depth = 1.0 if bool(cameras.orthographic[view]) else float(cameras.world_to_camera[view, 2, 3])
+    return focal / (depth * resolution)
+
+
+def _contour(distance: np.ndarray, pitch: float) -> np.ndarray:
+    """Points ``[N, 2]`` on the zero line of a distance field, about one every ``pitch`` pixels."""
+    step = max(1, round(pitch))
+    lines = find_contours(distance, 0.0)
+    return np.concatenate([line[::step, ::-1] + 0.5 for line in lines] or [np.zeros((0, 2))])
+
+
+def _interior(distance: np.ndarray, pitch: float) -> np.ndarray:
+    """Points ``[N, 2]`` on a lattice inside the mask."""
+    step = max(1, round(1.5 * pitch))
+    rows, columns = np.nonzero(distance[step // 2 :: step, step // 2 :: step] > 0)
+    return np.stack([columns, rows], axis=1) * step + step // 2 + 0.5
+
+
+def ray_samples(origins: Tensor, directions: Tensor, resolution: int) -> Tensor:
+    """Points ``[N, M, 3]`` along rays where they cross the unit cube, a cell or less apart."""
+    along = directions / directions.norm(dim=1, keepdim=True)
+    inverse = 1 / torch.where(along.abs() < 1e-9, torch.full_like(along, 1e-9), along)
+    one, other = (-0.5 - origins) * inverse, (0.5 - origins) * inverse
+    near = torch.minimum(one, other).amax(dim=1)
+    length = (torch.maximum(one, other).amin(dim=1) - near).clamp(min=0)
+    share = (torch.arange(int(1.75 * resolution)) + 0.5) / int(1.75 * resolution)
+    distance = near[:, None] + length[:, None] * share
+    return origins[:, None] + distance[..., None] * along[:, None]
+
+
+def sample_grid(grid: Tensor, points: Tensor) -> Tensor:
+    """Trilinear values ``[...]`` of a grid ``[R, R, R]`` over the unit cube at ``[..., 3]``."""
+    lookup = 2 * points.flip(-1).reshape(1, 1, 1, -1, 3)
+    values = functional.grid_sample(
+        grid[None, None], lookup, padding_mode="border", align_corners=False
+    )
+    return values.reshape(points.shape[:-1])
+
+
+def hull_near_surface(silhouettes: Silhouettes, resolution: int) -> Tensor:
+    """The exact hull near its surface and inside, ``[R, R, R]`` in cells; -3 elsewhere."""
+    coarse = torch.as_tensor(silhouettes.hull(resolution // 2))
+    near = functional.max_pool3d(coarse[None, None], 3, stride=1, padding=1) > -1.5
+    near = near.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)[0, 0]
+    cells = near.nonzero()
+    points = ((cells + 0.5) / resolution - 0.5).to(silhouettes.distances.device)
+    values = signed_hull(silhouettes.distances, silhouettes.cameras, points).cpu() * resolution
+    hull = torch.full((resolution,) * 3, -3.0)
+    hull[near] = values
+    return torch.as_tensor(folded(hull.numpy(), silhouettes.mirrors, np.minimum))
