@@ -29,7 +29,7 @@ from torch import Tensor
 
 from .geometry.cameras import Cameras
 from .geometry.mesh import Mesh
-from .rendering.mesh_rasterizer import Fragments, rasterize
+from .rendering.mesh_rasterizer import Fragments, depth_map, rasterize
 from .views import Camera, View
 
 _SHARPNESS = 6
@@ -193,7 +193,7 @@ def _visibility(
     camera = view.camera.resampled(0.0, 0.0, zoom, size)
     column = (pixels[:, 0] * zoom).long().clamp(0, size[1] - 1)
     row = (pixels[:, 1] * zoom).long().clamp(0, size[0] - 1)
-    nearest = rasterize(surface.vertices, surface.faces, _stack(camera, surface), 0).depth
+    nearest = depth_map(surface.vertices, surface.faces, _stack(camera, surface), 0)
     around = -functional.max_pool2d(-nearest[None, None], 5, stride=1, padding=2)[0, 0]
     # A slanted surface is itself nearer at the next pixel.
     slope = _pixel_length(camera, depth) * (1 / cosine.square() - 1).clamp(min=0).sqrt()

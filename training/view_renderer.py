@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from backend.rendering.scanline import Fragments, rasterize
 from backend.studio_lights import Beam, beam_direction
 from backend.views import Camera
 
 from .mesh_edges import corner_normals, edge_pairs, face_normals, in_closed_parts
-from .rasterizer import Fragments, rasterize
 from .view_assets import ColoredMesh, sample_texture
 
 _OUTSIDE = 0.5 + 1e-3  # a camera further out along any axis is not within the unit cube

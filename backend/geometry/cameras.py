@@ -71,13 +71,26 @@ class Cameras:
         Returns:
             Pixels ``[V, N, 2]`` and camera depths ``[V, N]``.
         """
-        rotation, translation = self.world_to_camera[:, :3, :3], self.world_to_camera[:, :3, 3]
-        in_camera = points @ rotation.transpose(1, 2) + translation[:, None]  # [V, N, 3]
-        depth = in_camera[..., 2]
+        matrix, shift = self._screen()
+        points = points if points.ndim == 3 else points.expand(len(self), *points.shape)
+        screen = torch.baddbmm(shift[:, None], points, matrix.transpose(1, 2))  # [V, N, 3]
+        depth = screen[..., 2]
         divisor = torch.where(self.orthographic[:, None], torch.ones_like(depth), depth)
-        flat = in_camera[..., :2] / divisor[..., None]
-        pixels = flat @ self.intrinsics[:, :2, :2].transpose(1, 2) + self.intrinsics[:, None, :2, 2]
-        return pixels, depth
+        return screen[..., :2] / divisor[..., None], depth
+
+    def _screen(self) -> tuple[Tensor, Tensor]:
+        """``[V, 3, 3]`` and ``[V, 3]``: ``matrix @ point + shift`` is (u, v, 1) times the divisor.
+
+        The third component is the depth all the same, as parallel rays are not divided.
+        """
+        rotation, translation = self.world_to_camera[:, :3, :3], self.world_to_camera[:, :3, 3]
+        focal, centre = self.intrinsics[:, :2, :2], self.intrinsics[:, :2, 2]
+        parallel = self.orthographic[:, None]
+        along = torch.where(parallel[..., None], 0, centre[..., None] * rotation[:, 2:])
+        moved = torch.where(parallel, centre, centre * translation[:, 2:])
+        matrix = torch.cat([focal @ rotation[:, :2] + along, rotation[:, 2:]], dim=1)
+        shift = (focal @ translation[:, :2, None])[..., 0] + moved
+        return matrix, torch.cat([shift, translation[:, 2:]], dim=1)
 
     def rays(self, view: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Rays through ``pixels`` ``[N, 2]`` of the views ``view`` ``[N]``.

@@ -37,11 +37,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from .silhouettes import (
+    RaySamples,
     Silhouettes,
     cast_rays,
     folded,
     hull_near_surface,
-    ray_samples,
     sample_grid,
     view_rays,
 )
@@ -50,6 +50,9 @@ _PENALTY = 1e-3
 _RELAXATION = 1.6
 ROUNDS = 10
 """How often, on the finest grid, the contacts are chosen; 30 is converged."""
+_GRAZING = -0.75
+"""Where the hull is above this, in cells, a ray on a contour may touch the surface."""
+
 _INSIDE = 0.5
 """How deep, in cells, a ray inside a mask must come inside the surface."""
 
@@ -256,12 +259,31 @@ class Contacts:
         self.resolution = upper.shape[0]
         self._mirrors = silhouettes.mirrors
         self._views = silhouettes.number_of_views
-        self.rims, self.insides = (
-            [ray_samples(*rays, len(upper)) for rays in view_rays(silhouettes, len(upper), rim)]
-            for rim in (True, False)
-        )
-        self.hull_on_rims = [sample_grid(torch.as_tensor(upper), points) for points in self.rims]
-        self.hull_inside = [sample_grid(torch.as_tensor(upper), points) for points in self.insides]
+        self.rims, self._view_of_rim = self._cast(silhouettes, True, _GRAZING)
+        self.insides, _ = self._cast(silhouettes, False, 0.0)
+
+    def _cast(
+        self, silhouettes: Silhouettes, rim: bool, least: float
+    ) -> tuple[RaySamples, np.ndarray]:
+        """Samples at which the hull is above ``least``, and the view of each sample.
+
+        A ray that finds none keeps the one at which the hull is largest.
+        """
+        parts, views, count = [], [], 0
+        for view, rays in view_rays(silhouettes, self.resolution, rim):
+            samples = RaySamples.near(*rays, self.upper)
+            hull = sample_grid(torch.as_tensor(self.upper), samples.points).numpy()
+            allowed = hull > least
+            allowed[samples.largest(hull)] = True
+            samples = samples.where(allowed)
+            parts.append(RaySamples(samples.points, samples.ray + count))
+            views.append(np.full(len(samples.ray), view))
+            count += len(rays[0])
+        if not parts:
+            return RaySamples(torch.zeros((0, 3)), np.zeros(0, np.int64)), np.zeros(0, np.int64)
+        points = torch.cat([part.points for part in parts])
+        ray = np.concatenate([part.ray for part in parts])
+        return RaySamples(points, ray), np.concatenate(views)
 
     def bound(self, field: np.ndarray, first: bool = False) -> Bound:
         """What the rays ask of the current field.
@@ -270,20 +292,20 @@ class Contacts:
             field: The current solution.
             first: Take the middle of each grazing segment, for want of a solution.
         """
-        values = torch.as_tensor(field)
+        values, upper = torch.as_tensor(field), self.upper.ravel()
         lower = np.full(field.size, -np.inf, np.float32)
         rims = np.zeros(field.size, np.uint8)
-        for points, hull in zip(self.insides, self.hull_inside, strict=True):
-            chosen = _deepest(sample_grid(values, points), hull > 0, hull)
-            cells = _cells_around(points, chosen, self.resolution)
-            lower[cells] = np.minimum(self.upper.ravel()[cells], _INSIDE)
-        for points, hull in zip(self.rims, self.hull_on_rims, strict=True):
-            grazing = hull > -0.75
-            along = _centredness(grazing) if first else sample_grid(values, points)
-            chosen = _deepest(along, grazing, hull)
-            cells = _cells_around(points, chosen, self.resolution)
-            lower[cells] = self.upper.ravel()[cells]
-            rims[cells] += 1
+        chosen = self.insides.largest(sample_grid(values, self.insides.points).numpy())
+        cells = _cells_around(self.insides.points[chosen], self.resolution)
+        lower[cells] = np.minimum(upper[cells], _INSIDE)
+        along = (
+            _centredness(self.rims.ray) if first else sample_grid(values, self.rims.points).numpy()
+        )
+        chosen = self.rims.largest(along)
+        cells = _cells_around(self.rims.points[chosen], self.resolution)
+        lower[cells] = upper[cells]
+        views = np.repeat(self._view_of_rim[chosen], 8)
+        rims = np.bincount(np.unique(views * field.size + cells) % field.size, minlength=field.size)
         return Bound(
             folded(lower.reshape(field.shape), self._mirrors, np.maximum),
             self._edges(folded(rims.reshape(field.shape), self._mirrors, np.add)),
@@ -294,35 +316,31 @@ class Contacts:
         many = max(_EDGE_VIEWS, round(16 * self._views / self.resolution))
         edges = np.ones(rims.shape, bool)
         inner = (slice(_BORDER, -_BORDER),) * 3
-        edges[inner] = maximum_filter(rims, 3)[inner] >= many
+        edges[inner] = maximum_filter(rims.astype(np.uint8), 3)[inner] >= many
         return edges
 
 
-def _centredness(grazing: Tensor) -> Tensor:
-    """Largest in the middle of each ray's grazing samples, ``[N, M]``."""
-    position = torch.arange(grazing.shape[1], dtype=torch.float32)
-    middle = (grazing * position).sum(dim=1) / grazing.sum(dim=1).clamp(min=1)
-    return -(position - middle[:, None]).abs()
+def _centredness(ray: np.ndarray) -> np.ndarray:
+    """Largest in the middle of each ray's samples, ``[K]``; ``ray`` says whose they are."""
+    position = np.arange(len(ray), dtype=np.float64)
+    middle = np.bincount(ray, position) / np.maximum(np.bincount(ray), 1)
+    return -np.abs(position - middle[ray])
 
 
-def _deepest(values: Tensor, allowed: Tensor, fallback: Tensor) -> Tensor:
-    """Index ``[N]`` of each ray's largest value where allowed; of the fallback if nowhere."""
-    inside = torch.where(allowed, values, torch.full_like(values, -torch.inf)).argmax(dim=1)
-    return torch.where(allowed.any(dim=1), inside, fallback.argmax(dim=1))
-
-
-def _cells_around(points: Tensor, chosen: Tensor, resolution: int) -> np.ndarray:
-    """Flat indices of the eight cells around each ray's chosen sample."""
-    at = (points[torch.arange(len(points)), chosen] + 0.5) * resolution - 0.5
+def _cells_around(points: Tensor, resolution: int) -> np.ndarray:
+    """Flat indices ``[8 N]`` of the eight cells around each point ``[N, 3]``."""
+    at = (points + 0.5) * resolution - 0.5
     steps = torch.tensor([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     cells = (at.floor().long()[:, None] + steps).clamp(0, resolution - 1)
-    return torch.unique(
-        (cells[..., 0] * resolution + cells[..., 1]) * resolution + cells[..., 2]
-    ).numpy()
+    return (
+        ((cells[..., 0] * resolution + cells[..., 1]) * resolution + cells[..., 2]).view(-1).numpy()
+    )
 
 
 OUTLINE = 3.0
 """Pixels inside a mask's contour that :func:`refined` looks through one by one."""
+
+_FAR = 1e3
 
 
 def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
@@ -345,16 +363,19 @@ def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
     inside = torch.minimum(torch.as_tensor(_prolonged(field, fine)), hull)
     if silhouettes.mirrors:  # what is too thin is lost in many views' hull as well
         hull = hull_near_surface(replace(silhouettes, mirrors=()), fine)
-    missing = []
+    cells = []
     for view, distance in enumerate(silhouettes.distances.cpu().numpy()):
         rows, columns = np.nonzero((distance > 0.5) & (distance < OUTLINE))
         pixels = np.stack([columns, rows], axis=1) + 0.5
-        points = ray_samples(*cast_rays(silhouettes, view, pixels), fine)
-        values = sample_grid(inside, points)
-        empty = values.amax(dim=1) < 0
-        points, values = points[empty], values[empty]
-        chosen = _deepest(values, sample_grid(hull, points) > 0, values)
-        missing.append(_cells_around(points, chosen, fine))
-    cells = torch.as_tensor(np.concatenate(missing))
-    inside.view(-1)[cells] = hull.view(-1)[cells]
+        samples = RaySamples.near(*cast_rays(silhouettes, view, pixels), hull.numpy())
+        values = sample_grid(inside, samples.points).numpy()
+        deepest = samples.largest(values)
+        empty = np.zeros(len(pixels), bool)
+        empty[samples.ray[deepest]] = values[deepest] < 0
+        samples, values = samples.where(empty[samples.ray]), values[empty[samples.ray]]
+        in_hull = sample_grid(hull, samples.points).numpy() > 0
+        chosen = samples.largest(np.where(in_hull, values + _FAR, values))
+        cells.append(_cells_around(samples.points[chosen], fine))
+    missing = torch.as_tensor(np.concatenate(cells))
+    inside.view(-1)[missing] = hull.view(-1)[missing]
     return inside.numpy()

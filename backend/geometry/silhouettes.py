@@ -7,8 +7,8 @@ would have carved is the mirrored grid, so :func:`folded` doubles the views at n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -70,6 +70,7 @@ class Silhouettes:
     distances: Tensor
     cameras: Cameras
     mirrors: tuple[str, ...] = ()
+    _hulls: dict[int, np.ndarray] = field(default_factory=dict, init=False, compare=False)
 
     @classmethod
     def of(cls, views: Views, device: torch.device | str = "cpu") -> Silhouettes:
@@ -89,21 +90,23 @@ class Silhouettes:
         return values.reshape(-1, len(points)).amin(dim=0)
 
     def hull(self, resolution: int) -> np.ndarray:
-        """The exact hull's field ``[R, R, R]`` in cells."""
-        points = grid_points(resolution, self.distances.device)
-        field = signed_hull(self.distances, self.cameras, points)
-        return folded((field * resolution).cpu().numpy(), self.mirrors, np.minimum)
+        """The exact hull's field ``[R, R, R]`` in cells; made once, not to be written to."""
+        if resolution not in self._hulls:
+            points = grid_points(resolution, self.distances.device)
+            values = signed_hull(self.distances, self.cameras, points) * resolution
+            self._hulls[resolution] = folded(values.cpu().numpy(), self.mirrors, np.minimum)
+        return self._hulls[resolution]
 
 
-def view_rays(silhouettes: Silhouettes, resolution: int, rim: bool) -> list[tuple[Tensor, Tensor]]:
-    """Origins and directions for each view, through its contour (``rim``) or through its inside."""
-    rays = []
+def view_rays(
+    silhouettes: Silhouettes, resolution: int, rim: bool
+) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    """Each view with rays through its contour (``rim``) or its inside, as :func:`cast_rays`."""
     for view, distance in enumerate(silhouettes.distances.cpu().numpy()):
         pitch = pixels_per_cell(silhouettes.cameras, view, resolution)
         pixels = _contour(distance, pitch) if rim else _interior(distance, pitch)
         if len(pixels):
-            rays.append(cast_rays(silhouettes, view, pixels))
-    return rays
+            yield view, cast_rays(silhouettes, view, pixels)
 
 
 def cast_rays(silhouettes: Silhouettes, view: int, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -136,16 +139,72 @@ def _interior(distance: np.ndarray, pitch: float) -> np.ndarray:
     return np.stack([columns, rows], axis=1) * step + step // 2 + 0.5
 
 
-def ray_samples(origins: Tensor, directions: Tensor, resolution: int) -> Tensor:
-    """Points ``[N, M, 3]`` along rays where they cross the unit cube, a cell or less apart."""
+@dataclass(frozen=True)
+class RaySamples:
+    """Points along N rays, half a cell apart, where something may be; ray by ray.
+
+    Attributes:
+        points: ``[K, 3]``.
+        ray: ``[K]`` int64, ascending; not every ray need have one.
+    """
+
+    points: Tensor
+    ray: np.ndarray
+
+    @classmethod
+    def near(cls, origins: Tensor, directions: Tensor, upper: np.ndarray) -> RaySamples:
+        """Samples where a field may come near zero.
+
+        Args:
+            origins: ``[N, 3]``.
+            directions: ``[N, 3]``.
+            upper: ``[R, R, R]`` in cells; where it is below -2 all around, nothing is.
+        """
+        steps = int(0.4375 * len(upper))  # of four samples each
+        blocks = _may_hold(torch.as_tensor(upper))
+        start, along, length = _in_cube(origins, directions)
+        middles = start[:, None] + ((torch.arange(steps) + 0.5) / steps * length[:, None])
+        points = origins[:, None] + middles[..., None] * along[:, None]
+        cell = ((points + 0.5) * (len(upper) / _BLOCK)).long().clamp_(0, len(blocks) - 1)
+        ray, step = blocks[cell[..., 0], cell[..., 1], cell[..., 2]].nonzero(as_tuple=True)
+        ray = ray.repeat_interleave(4)
+        share = (4 * step[:, None] + torch.arange(4) + 0.5).view(-1) / (4 * steps)
+        distance = start[ray] + share * length[ray]
+        return cls(origins[ray] + distance[:, None] * along[ray], ray.numpy())
+
+    def where(self, chosen: np.ndarray) -> RaySamples:
+        """Those samples of which ``chosen`` ``[K]`` is true."""
+        return RaySamples(self.points[torch.as_tensor(chosen)], self.ray[chosen])
+
+    def largest(self, values: np.ndarray) -> np.ndarray:
+        """For each ray that has samples, the index of the first with its largest value."""
+        if not len(self.ray):
+            return np.zeros(0, np.int64)
+        first = np.flatnonzero(np.diff(self.ray, prepend=-1))
+        most = np.maximum.reduceat(values, first)
+        counts = np.diff(first, append=len(values))
+        candidates = np.flatnonzero(values == np.repeat(most, counts))
+        return candidates[np.diff(self.ray[candidates], prepend=-1) != 0]
+
+
+_BLOCK = 4
+
+
+def _may_hold(upper: Tensor) -> Tensor:
+    """Blocks of cells, bool, in or beside which a field under ``upper`` may come near zero."""
+    padding = -len(upper) % _BLOCK
+    whole = functional.pad(upper[None, None], (0, padding) * 3, value=-torch.inf)
+    most = functional.max_pool3d(whole, _BLOCK)
+    return functional.max_pool3d(most, 3, stride=1, padding=1)[0, 0] > -2.0
+
+
+def _in_cube(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where rays enter the unit cube ``[N]``, unit directions ``[N, 3]``, length inside ``[N]``."""
     along = directions / directions.norm(dim=1, keepdim=True)
     inverse = 1 / torch.where(along.abs() < 1e-9, torch.full_like(along, 1e-9), along)
     one, other = (-0.5 - origins) * inverse, (0.5 - origins) * inverse
     near = torch.minimum(one, other).amax(dim=1)
-    length = (torch.maximum(one, other).amin(dim=1) - near).clamp(min=0)
-    share = (torch.arange(int(1.75 * resolution)) + 0.5) / int(1.75 * resolution)
-    distance = near[:, None] + length[:, None] * share
-    return origins[:, None] + distance[..., None] * along[:, None]
+    return near, along, (torch.maximum(one, other).amin(dim=1) - near).clamp(min=0)
 
 
 def sample_grid(grid: Tensor, points: Tensor) -> Tensor:
@@ -158,13 +217,17 @@ def sample_grid(grid: Tensor, points: Tensor) -> Tensor:
 
 
 def hull_near_surface(silhouettes: Silhouettes, resolution: int) -> Tensor:
-    """The exact hull near its surface and inside, ``[R, R, R]`` in cells; -3 elsewhere."""
+    """The exact hull near its surface, ``[R, R, R]`` in cells; -3 outside, roughly right inside."""
     coarse = torch.as_tensor(silhouettes.hull(resolution // 2))
-    near = functional.max_pool3d(coarse[None, None], 3, stride=1, padding=1) > -1.5
-    near = near.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)[0, 0]
+    near = functional.max_pool3d(coarse[None, None], 3, stride=1, padding=1)[0, 0] > -1.5
+    hull = torch.where(near, (2 * coarse).clamp(min=-3.0), -3.0)
+    near &= coarse < 3.0
+    hull, near = (
+        part.repeat_interleave(2, 0).repeat_interleave(2, 1).repeat_interleave(2, 2)
+        for part in (hull, near)
+    )
     cells = near.nonzero()
     points = ((cells + 0.5) / resolution - 0.5).to(silhouettes.distances.device)
     values = signed_hull(silhouettes.distances, silhouettes.cameras, points).cpu() * resolution
-    hull = torch.full((resolution,) * 3, -3.0)
     hull[near] = values
     return torch.as_tensor(folded(hull.numpy(), silhouettes.mirrors, np.minimum))

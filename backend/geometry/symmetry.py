@@ -22,10 +22,10 @@ from torch import Tensor
 from ..views import Similarity, Views
 from .cameras import Cameras
 from .silhouettes import (
+    RaySamples,
     Silhouettes,
     mirrored_grid,
     pixels_per_cell,
-    ray_samples,
     sample_grid,
     view_rays,
     with_mirror_images,
@@ -122,17 +122,18 @@ class Contours:
         self._silhouettes = silhouettes
         self._grid = torch.as_tensor(silhouettes.hull(COARSE)) / COARSE
         points, owners, pixels = [], [], []
-        for view, rays in enumerate(view_rays(silhouettes, RESOLUTION, True)):
-            samples = ray_samples(*rays, RESOLUTION)
-            values = sample_grid(self._grid, samples)
-            # What lies a whole cell below the deepest sample is of no use to any ray.
-            near = values > values.amax(dim=1, keepdim=True) - 1 / COARSE
-            ray, sample = near.nonzero(as_tuple=True)
-            points.append(samples[ray, sample])
-            owners.append(ray + sum(map(len, pixels)))
+        for view, rays in view_rays(silhouettes, RESOLUTION, True):
+            samples = RaySamples.near(*rays, silhouettes.hull(COARSE))
+            owners.append(torch.as_tensor(samples.ray) + sum(map(len, pixels)))
+            points.append(samples.points)
             scale = RESOLUTION * pixels_per_cell(silhouettes.cameras, view, RESOLUTION)
-            pixels.append(torch.full((len(samples),), scale))
+            pixels.append(torch.full((len(rays[0]),), scale))
         self._points, self._owner, self._pixels = map(torch.cat, (points, owners, pixels))
+        # What lies a whole cell below the deepest sample is of no use to any ray.
+        values = sample_grid(self._grid, self._points)
+        most = torch.full_like(self._pixels, -1.0).scatter_reduce(0, self._owner, values, "amax")
+        near = values > most[self._owner] - 1 / COARSE
+        self._points, self._owner = self._points[near], self._owner[near]
         self._hull = self._hull_at(self._points)
         self._few = self._owner % -(-len(self._pixels) // _FEW_RAYS) == 0
 

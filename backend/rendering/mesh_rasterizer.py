@@ -1,5 +1,7 @@
 """Which face a camera sees at each pixel: a scan-line rasteriser in plain torch, without gradients.
 
+Meshes on a CPU go to :mod:`.scanline`, which does the same in numpy.
+
 Pixel centres lie at half-integers. A row of pixels meets a face between the two points where the
 face's edges cross the row's centre line; those crossings are computed once for each edge, from the
 vertex with the lower index, so that two faces that share an edge get the very same number and leave
@@ -14,10 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..geometry.cameras import Cameras
+from . import scanline
 
 NEAR = 1e-6
 _CHUNK = 1 << 21
@@ -80,6 +84,44 @@ def rasterize(vertices: Tensor, faces: Tensor, cameras: Cameras, view: int) -> F
     Returns:
         Fragments in the dtype of ``vertices``.
     """
+    if vertices.device.type != "cpu":
+        return rasterize_with_torch(vertices, faces, cameras, view)
+    height, width = cameras.image_size
+    seen = _scanned(vertices, faces, cameras, view)
+    sample = torch.as_tensor(seen.sample)
+    face = torch.full((height * width,), -1)
+    face[sample] = torch.as_tensor(seen.face)
+    barycentric = vertices.new_zeros((height * width, 3))
+    weights = seen.barycentric(np.arange(len(seen.sample)))
+    barycentric[sample] = torch.as_tensor(weights.T).to(vertices.dtype)
+    depth = _dense_depth(seen, vertices.dtype, (height, width))
+    return Fragments(face.view(height, width), barycentric.view(height, width, 3), depth)
+
+
+@torch.no_grad()
+def depth_map(vertices: Tensor, faces: Tensor, cameras: Cameras, view: int) -> Tensor:
+    """The depth ``[H, W]`` alone of what :func:`rasterize` finds."""
+    if vertices.device.type != "cpu":
+        return rasterize_with_torch(vertices, faces, cameras, view).depth
+    seen = _scanned(vertices, faces, cameras, view)
+    return _dense_depth(seen, vertices.dtype, cameras.image_size)
+
+
+def _scanned(vertices: Tensor, faces: Tensor, cameras: Cameras, view: int) -> scanline.Fragments:
+    one = _precise(cameras, view, torch.float64)
+    pixels, depth = (projected[0].numpy() for projected in one.project(vertices.double()))
+    parallel = bool(one.orthographic)
+    return scanline.rasterize_projected(pixels, depth, faces.numpy(), one.image_size, parallel)
+
+
+def _dense_depth(seen: scanline.Fragments, dtype: torch.dtype, size: tuple[int, int]) -> Tensor:
+    depth = torch.full((size[0] * size[1],), torch.inf, dtype=dtype)
+    depth[torch.as_tensor(seen.sample)] = torch.as_tensor(seen.depth).to(dtype)
+    return depth.view(size)
+
+
+def rasterize_with_torch(vertices: Tensor, faces: Tensor, cameras: Cameras, view: int) -> Fragments:
+    """:func:`rasterize` on whatever device the mesh is."""
     height, width = cameras.image_size
     screen = _on_screen(vertices, faces, cameras, view)
     nearest = screen.nearness.new_full((height * width,), torch.inf)
@@ -117,11 +159,11 @@ def silhouette(
     """
     fine = _enlarged(cameras, supersample)
     height, width = fine.image_size
-    screen = _on_screen(vertices, faces, fine, view)
-    covered = torch.zeros(height * width, dtype=vertices.dtype, device=vertices.device)
-    for spans in _spans(screen):
-        for pixel, _, _ in _pixels(spans, screen):
-            covered[pixel] = 1.0
+    covered = vertices.new_zeros(height * width)
+    if vertices.device.type == "cpu":
+        covered[torch.as_tensor(_scanned(vertices, faces, fine, view).sample)] = 1.0
+    else:
+        covered[(rasterize_with_torch(vertices, faces, fine, view).face >= 0).view(-1)] = 1.0
     blocks = covered.view(height // supersample, supersample, width // supersample, supersample)
     return blocks.mean(dim=(1, 3))
 
@@ -136,15 +178,19 @@ def _enlarged(cameras: Cameras, factor: int) -> Cameras:
     )
 
 
-def _on_screen(vertices: Tensor, faces: Tensor, cameras: Cameras, view: int) -> _Screen:
-    # Double precision keeps slivers apart; Apple's devices do not have it.
-    dtype = torch.float32 if vertices.device.type == "mps" else torch.float64
-    one = replace(
+def _precise(cameras: Cameras, view: int, dtype: torch.dtype) -> Cameras:
+    return replace(
         cameras,
         intrinsics=cameras.intrinsics[view, None].to(dtype),
         world_to_camera=cameras.world_to_camera[view, None].to(dtype),
         orthographic=cameras.orthographic[view, None],
     )
+
+
+def _on_screen(vertices: Tensor, faces: Tensor, cameras: Cameras, view: int) -> _Screen:
+    # Double precision keeps slivers apart; Apple's devices do not have it.
+    dtype = torch.float32 if vertices.device.type == "mps" else torch.float64
+    one = _precise(cameras, view, dtype)
     pixels, depth = (projected[0] for projected in one.project(vertices.to(dtype)))
     faces = faces.long()
     parallel = bool(one.orthographic)

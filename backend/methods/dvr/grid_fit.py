@@ -38,7 +38,7 @@ from ...geometry.fair_hull import Fairing, Target, folded_target
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
 from ...geometry.silhouettes import sample_grid
-from ...rendering.mesh_rasterizer import rasterize
+from ...rendering.mesh_rasterizer import depth_map
 from ...views import Views
 
 NOISE = 0.02
@@ -217,7 +217,7 @@ def visibility(mesh: Mesh, outward: Tensor, cameras: Cameras) -> Tensor:
     size = torch.tensor(cameras.image_size[::-1], device=device)
     weights = []
     for view in range(len(cameras)):
-        nearest = rasterize(vertices, faces, cameras, view).depth.clamp(max=1e6)
+        nearest = depth_map(vertices, faces, cameras, view).clamp(max=1e6)
         at = pixels[view].floor().long().clamp(min=0).minimum(size - 1)
         in_front = depth[view] <= nearest[at[:, 1], at[:, 0]] + 0.015
         _, away = cameras.rays(torch.full((len(vertices),), view, device=device), pixels[view])

@@ -7,18 +7,19 @@ import pytest
 import torch
 
 from backend.geometry.cameras import Cameras
-from backend.rendering import mesh_rasterizer
+from backend.rendering import mesh_rasterizer, scanline
+from backend.rendering.scanline import rasterize
 from backend.views import Camera
 from tests.dataset_parts import sphere
 from tests.shapes import camera, cameras_around
-from training import rasterizer
-from training.rasterizer import rasterize
 
 
 def compare_with_torch(vertices: np.ndarray, faces: np.ndarray, one: Camera) -> float:
     """Check every pixel; returns the share of those that see a face."""
     cameras = Cameras.stack([one], dtype=torch.float64)
-    twin = mesh_rasterizer.rasterize(torch.tensor(vertices), torch.tensor(faces), cameras, 0)
+    twin = mesh_rasterizer.rasterize_with_torch(
+        torch.tensor(vertices), torch.tensor(faces), cameras, 0
+    )
     seen = rasterize(vertices, faces, one)
     height, width = one.image_size
     face = np.full(height * width, -1)
@@ -96,8 +97,9 @@ def test_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     faces = np.concatenate([faces, faces])  # ties across portions too
     one = camera([1.0, -2.5, 1.5], 40)
     whole = rasterize(vertices, faces, one)
-    monkeypatch.setattr(rasterizer, "_PORTION", 100)
-    assert len(list(rasterizer._portions(rasterizer._on_screen(vertices, faces, one)))) > 10
+    monkeypatch.setattr(scanline, "_PORTION", 100)
+    screen = scanline._on_screen(*one.project(vertices), faces, one.image_size, one.orthographic)
+    assert len(list(scanline._portions(screen))) > 10
     parts = rasterize(vertices, faces, one)
     np.testing.assert_array_equal(whole.sample, parts.sample)
     np.testing.assert_array_equal(whole.face, parts.face)

@@ -1,8 +1,7 @@
 """Which face a camera sees at each sample of a picture: a scan-line rasteriser in numpy.
 
-The twin of ``backend.rendering.mesh_rasterizer`` for making datasets: no gradients, no GPU, no
-torch, but several times as fast on one core, where memory traffic is what takes time. It gives the
-same faces.
+What :mod:`.mesh_rasterizer` does on a CPU, and several times as fast as its own torch operations
+there, where memory traffic is what takes time. It gives the same faces.
 
 Pixel centres lie at half-integers. A face is cut at the height of its middle corner into two
 halves, each of which lies between two edges. An edge runs from its upper to its lower end, whatever
@@ -21,7 +20,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from backend.views import Camera
+from ..views import Camera
 
 NEAR = 1e-6
 _PORTION = 1 << 22  # samples of faces worked on at a time, about
@@ -73,8 +72,29 @@ def rasterize(vertices: np.ndarray, faces: np.ndarray, camera: Camera) -> Fragme
         faces: ``[F, 3]`` vertex indices.
         camera: Its image's pixels are the samples.
     """
-    height, width = camera.image_size
-    screen = _on_screen(vertices, faces, camera)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pixels, depth = camera.project(vertices)
+    return rasterize_projected(pixels, depth, faces, camera.image_size, camera.orthographic)
+
+
+def rasterize_projected(
+    pixels: np.ndarray,
+    depth: np.ndarray,
+    faces: np.ndarray,
+    image_size: tuple[int, int],
+    parallel: bool,
+) -> Fragments:
+    """The same for vertices that have been projected.
+
+    Args:
+        pixels: ``[V, 2]``; overwritten where a vertex is not in front of the camera.
+        depth: ``[V]`` camera z.
+        faces: ``[F, 3]`` vertex indices.
+        image_size: (height, width).
+        parallel: Whether the view is orthographic.
+    """
+    height, width = image_size
+    screen = _on_screen(pixels, depth, faces, image_size, parallel)
     nearest = np.full(height * width, np.inf)
     winner = np.full(height * width, -1)
     for part in _portions(screen):
@@ -90,13 +110,17 @@ def rasterize(vertices: np.ndarray, faces: np.ndarray, camera: Camera) -> Fragme
     return Fragments(sample, screen.face[position], depth, position, screen)
 
 
-def _on_screen(vertices: np.ndarray, faces: np.ndarray, camera: Camera) -> _Screen:
-    height, width = camera.image_size
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pixels, depth = camera.project(vertices)
-    ahead = camera.orthographic | (depth > NEAR)
+def _on_screen(
+    pixels: np.ndarray,
+    depth: np.ndarray,
+    faces: np.ndarray,
+    image_size: tuple[int, int],
+    parallel: bool,
+) -> _Screen:
+    height, width = image_size
+    ahead = np.isfinite(depth) if parallel else depth > NEAR
     pixels[~ahead] = 0.0
-    nearness = depth if camera.orthographic else -1.0 / np.where(ahead, depth, 1.0)
+    nearness = depth if parallel else -1.0 / np.where(ahead, depth, 1.0)
     corners = np.ascontiguousarray(faces.T)  # [3, F]
     x, y = pixels[:, 0].take(corners), pixels[:, 1].take(corners)
     # Most faces of a fine mesh lie between the samples.
@@ -106,8 +130,8 @@ def _on_screen(vertices: np.ndarray, faces: np.ndarray, camera: Camera) -> _Scre
         y[:, face],
         nearness[corners[:, face]],
         face,
-        camera.image_size,
-        camera.orthographic,
+        image_size,
+        parallel,
     )
 
 
