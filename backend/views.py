@@ -175,6 +175,8 @@ class Views:
         to_world: From the unit cube to the world.
         mirrors: Planes through the cube's centre across which the object is its own mirror image:
             ``"x"`` (where x is 0), ``"y"``, and with both perhaps ``"diagonal"`` (where x is y).
+        distances: ``[V, S, S]`` signed distances to the masks' contours, if they have been measured
+            (``geometry.visual_hull.mask_distance``).
     """
 
     names: tuple[str, ...]
@@ -184,6 +186,7 @@ class Views:
     cameras: tuple[Camera, ...]
     to_world: Similarity
     mirrors: tuple[str, ...] = ()
+    distances: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Number of views."""

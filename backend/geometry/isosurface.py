@@ -30,7 +30,7 @@ def extract(field: np.ndarray, level: float = 0.0) -> Mesh:
     if not (field > level).any():
         raise ReconstructionError("the surface is empty: nothing is left inside it.")
     resolution = field.shape[0]
-    height = field.astype(np.float64) - level
+    height = (field - field.dtype.type(level)).astype(np.float32, copy=False)
     # Just outside: a far value would pull the surface to the last layer of cells.
     outside = -max(float(np.abs(height).mean()), 1e-6)
     padded = _distinct(np.pad(height, 1, constant_values=outside))
@@ -40,21 +40,24 @@ def extract(field: np.ndarray, level: float = 0.0) -> Mesh:
 
 
 def _distinct(field: np.ndarray) -> np.ndarray:
-    """Move values near zero away from it, each to its own side and by its own amount, float32.
+    """Move values near zero away from it, each to its own side and by its own amount.
 
     Where several vertices fall together in one cell's centre, merging them could tear or pinch the
     surface.
     """
-    share = _LEAST * (1 + (np.arange(field.size) * _GOLDEN % 1).reshape(field.shape))
-    own = share * _step_at_zero(field)
-    moved = np.where(np.abs(field) < own, np.where(field < 0, -own, own), field)
-    return moved.astype(np.float32)
+    step = _step_at_zero(field)
+    near = np.flatnonzero(np.abs(field) < 2 * _LEAST * step)
+    values = field.ravel()[near]
+    own = (_LEAST * (1 + near * _GOLDEN % 1) * step).astype(np.float32)
+    field.ravel()[near] = np.where(values < 0, np.minimum(values, -own), np.maximum(values, own))
+    return field
 
 
 def _step_at_zero(field: np.ndarray) -> float:
     """Mean difference of neighbours between which the field changes its sign."""
-    steps = []
+    steps, outside = [], field < 0
     for axis in range(3):
-        near, far = np.moveaxis(field, axis, 0)[:-1], np.moveaxis(field, axis, 0)[1:]
-        steps.append(np.abs(far - near)[(near < 0) != (far < 0)])
-    return float(np.concatenate(steps).mean())
+        values, sides = (np.moveaxis(part, axis, 0) for part in (field, outside))
+        crossed = sides[:-1] != sides[1:]
+        steps.append(np.abs(values[1:][crossed] - values[:-1][crossed]))
+    return float(np.concatenate(steps).mean(dtype=np.float64))

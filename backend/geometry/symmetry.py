@@ -68,11 +68,13 @@ def with_mirrors(views: Views, wanted: str) -> Views:
             best plane across that axis, whatever they show; ``"none"`` none.
 
     Returns:
-        The views, with ``mirrors``; cameras and ``to_world`` have moved with the cube.
+        The views, with ``mirrors`` and ``distances``; cameras and ``to_world`` have moved with the
+        cube.
     """
     if wanted == "none":
         return views
     silhouettes = Silhouettes.of(views)
+    views = replace(views, distances=silhouettes.distances.numpy())
     contours = Contours(silhouettes)
     offset, mirrors = np.zeros(3), []
     for axis, mirror in enumerate("xy"):
@@ -227,4 +229,5 @@ def _with_mirror_images(views: Views, mirror: str) -> Views:
         masks=masks,
         known=known,
         cameras=views.cameras + tuple(camera.mirrored(axis, 0.0) for camera in cameras),
+        distances=None,
     )

@@ -5,7 +5,9 @@ A. Laurentini, "The Visual Hull Concept for Silhouette-Based Image Understanding
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
@@ -62,7 +64,10 @@ def _to_nearest_zero(image: np.ndarray) -> np.ndarray:
 
 def silhouette_distances(views: Views, device: torch.device | str = "cpu") -> Tensor:
     """:func:`mask_distance` of every view, ``[V, S, S]``."""
-    fields = [mask_distance(m, k) for m, k in zip(views.masks, views.known, strict=True)]
+    if views.distances is not None:
+        return torch.as_tensor(views.distances, device=device)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV and numpy let other threads work
+        fields = list(pool.map(mask_distance, views.masks, views.known))
     return torch.as_tensor(np.stack(fields), device=device)
 
 

@@ -88,7 +88,9 @@ def test_the_plane_is_found_beside_the_middle_and_the_world_stays():
 
 def test_symmetric_cameras_are_not_told_twice():
     ring = in_unit_cube(views_of(BOX, cameras_around(8, 128)))
-    assert with_mirrors(ring, "auto") is ring
+    found = with_mirrors(ring, "auto")
+    assert found.mirrors == ()
+    assert found.cameras == ring.cameras
     assert with_mirrors(ring, "x").mirrors == ("x",)
 
 
