@@ -2,7 +2,9 @@
 
     python benchmarks/fit_quality.py --meshes FOLDER --views 8 --methods exact_hull visual_hull dvr
 
-``exact_hull`` is ``visual_hull`` with ``fairness=0``; ratios are against the first method named.
+``exact_hull`` is ``visual_hull`` with ``fairness=0`` and without symmetry, the baseline; ratios are
+against the first method named. The others look for symmetry, as the command does; ``dvr:none`` does
+not.
 
 FOLDER holds mesh files (GLB, OBJ, OFF, PLY) in sub-folders by category, and may hold an
 ``index.csv`` with the columns ``file`` and ``split``; then only the asked split is used. Meshes are
@@ -36,6 +38,7 @@ from scipy.spatial import KDTree
 
 from backend.geometry.cameras import Cameras
 from backend.geometry.mesh import Mesh
+from backend.geometry.symmetry import with_mirrors
 from backend.geometry.visual_hull import unit_cube
 from backend.images import working_views
 from backend.mesh_files import read_scene_mesh
@@ -234,14 +237,16 @@ class Trial:
 
     label: str
     method: str
+    symmetry: str
     values: dict[str, float]
 
     @classmethod
     def named(cls, label: str) -> Trial:
-        """``exact_hull``, or a method's name."""
+        """``exact_hull``, or a method's name, with ``:`` and a word for symmetry behind it."""
         if label == "exact_hull":
-            return cls(label, "visual_hull", {"fairness": 0.0})
-        return cls(label, label, {})
+            return cls(label, "visual_hull", "none", {"fairness": 0.0})
+        method, _, symmetry = label.partition(":")
+        return cls(label, method, symmetry or "auto", {})
 
 
 def run(trial: Trial, photographs: list[View], truth: Truth, quality: str) -> dict[str, float]:
@@ -249,6 +254,7 @@ def run(trial: Trial, photographs: list[View], truth: Truth, quality: str) -> di
     spec = METHODS[trial.method]
     begin = time.perf_counter()
     views = working_views(photographs, unit_cube(photographs), spec.image_size[quality])
+    views = with_mirrors(views, trial.symmetry)
     method = spec.load(spec.make_params(quality, trial.values), "cpu", seed=0)
     mesh = method.reconstruct(views, lambda fraction, message, preview=None: None)
     seconds = time.perf_counter() - begin
@@ -258,6 +264,7 @@ def run(trial: Trial, photographs: list[View], truth: Truth, quality: str) -> di
     return score(world, truth) | {
         "silhouette_iou": float(np.mean(list(agreement.values()))),
         "closed": float(mesh.is_closed_manifold()),
+        "mirrors": float(len(views.mirrors)),
         "seconds": seconds,
     }
 
@@ -284,7 +291,7 @@ def table(results: dict[str, dict[str, dict[str, float]]], labels: list[str]) ->
     """Print a row for each method: means over all meshes, ratios mesh by mesh."""
     base, summary = labels[0], {}
     print(
-        f"\n{'method':12} chamfer  ratio worst  F@1%  normal   iou  silh. min   closed  s mean  max"
+        f"\n{'method':16} chamfer  ratio worst  F@1%  normal   iou  silh. min   closed  s mean  max"
     )
     for label in labels:
         rows = [result[label] for result in results.values()]
@@ -297,7 +304,7 @@ def table(results: dict[str, dict[str, dict[str, float]]], labels: list[str]) ->
             "seconds_most": max(row["seconds"] for row in rows),
         }
         print(
-            f"{label:12} {mean['chamfer_l1']:7.3f} {np.mean(ratios):6.3f} {np.max(ratios):5.2f}"
+            f"{label:16} {mean['chamfer_l1']:7.3f} {np.mean(ratios):6.3f} {np.max(ratios):5.2f}"
             f" {mean['f_score']:5.3f} {mean['normal_consistency']:7.3f} {mean['iou']:5.3f}"
             f" {mean['silhouette_iou']:5.3f} {summary[label]['silhouette_iou_least']:5.3f}"
             f" {int(sum(row['closed'] for row in rows)):3d}/{len(rows):<3d}"
