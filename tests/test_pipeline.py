@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -98,15 +99,22 @@ def test_photographs_with_cameras_stay_in_their_world(tmp_path: Path):
     np.testing.assert_allclose(mesh.vertices.mean(axis=0), centre, atol=0.02)
 
 
+def photograph_from(folder: Path, places: Sequence[Sequence[float]], hit: Hit) -> None:
+    posed = []
+    for index, place in enumerate(places):
+        one = view(f"{index}", camera(place, 96), hit)
+        rgba = np.concatenate([one.image, one.mask[..., None]], axis=-1)
+        Image.fromarray(np.round(rgba * 255).astype(np.uint8)).save(folder / f"{index}.png")
+        posed.append(PosedImage(folder / f"{index}.png", one.camera))
+    write_transforms(folder / "transforms.json", posed)
+
+
+ONE_SIDE = [(1.5, -2.0, 0.6), (2.2, 0.3, -0.5), (1.2, 1.8, 0.4)]
+
+
 def test_symmetry_makes_halves_alike(tmp_path: Path):
     """Photographs from one side: without the mirror images the far side is a guess."""
-    posed = []
-    for index, place in enumerate([(1.5, -2.0, 0.6), (2.2, 0.3, -0.5), (1.2, 1.8, 0.4)]):
-        one = view(f"{index}", camera(place, 96), box((0.7, 0.5, 0.4)))
-        rgba = np.concatenate([one.image, one.mask[..., None]], axis=-1)
-        Image.fromarray(np.round(rgba * 255).astype(np.uint8)).save(tmp_path / f"{index}.png")
-        posed.append(PosedImage(tmp_path / f"{index}.png", one.camera))
-    write_transforms(tmp_path / "transforms.json", posed)
+    photograph_from(tmp_path, ONE_SIDE, box((0.7, 0.5, 0.4)))
 
     def gap(symmetry: str) -> float:
         _, mesh = run(tmp_path, (str(tmp_path),), symmetry=symmetry, texture="none")
@@ -116,6 +124,24 @@ def test_symmetry_makes_halves_alike(tmp_path: Path):
 
     assert gap("x") < 0.012
     assert gap("x") < gap("none")
+
+
+def test_symmetry_is_found_and_written_down(tmp_path: Path):
+    """Somewhere else in the world than in its middle, and only where nothing contradicts it."""
+    centre = (0.1, -0.06, 0.08)
+    wide, nose = box((0.7, 0.5, 0.4), centre), ball(0.15, (0.5, -0.3, 0.2))
+    for name, hit, found in (
+        ("box", wide, True),
+        ("nose", lambda o, d: wide(o, d) | nose(o, d), False),
+    ):
+        (tmp_path / name).mkdir()
+        photograph_from(tmp_path / name, [*ONE_SIDE, (-2, 0.5, -1), (-1, -1.5, 1.5)], hit)
+        result, _ = run(tmp_path / name, (str(tmp_path / name),), output="out.npz")
+        assert ("x" in result.symmetry) == found
+        with np.load(tmp_path / name / "out.npz") as arrays:
+            written = json.loads(str(arrays["metadata"]))
+        assert (written["symmetry"], written["mirrors"]) == ("auto", list(result.symmetry))
+    assert run(tmp_path / "box", (str(tmp_path / "box"),), symmetry="none")[0].symmetry == ()
 
 
 @pytest.mark.parametrize("texture", ["none", "vertex", "uv"])

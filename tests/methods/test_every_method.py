@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from backend.errors import Cancelled
 from backend.geometry.mesh import Mesh
 from backend.methods import METHODS
 from backend.methods.interface import QUALITIES, MethodSpec
 from backend.views import Views
-from tests.shapes import ball, cameras_around, in_unit_cube, views_of
+from tests.shapes import ball, box, camera, cameras_around, in_unit_cube, views_of
 from tests.trained_parts import BALLS
 
 RADIUS = 0.35
@@ -68,6 +69,19 @@ class Log:
         self.previews += [preview] if preview else []
         if len(self.fractions) == self.cancel_at:
             raise Cancelled
+
+
+@pytest.mark.parametrize("spec", [s for s in METHODS.values() if s.needs_cameras], indirect=True)
+def test_a_symmetric_object_seen_from_one_side_gets_two_equal_sides(spec: MethodSpec):
+    places = [(1.5, -2.0, 0.6), (2.2, 0.3, -0.5), (1.2, 1.8, 0.4)]
+    one_side = in_unit_cube(views_of(box((0.7, 0.5, 0.4)), [camera(p, 64) for p in places]))
+
+    def gap(views: Views) -> float:
+        mesh = spec.load(small_params(spec), "cpu", 0).reconstruct(views, Log())
+        return float(KDTree(mesh.vertices).query(mesh.vertices * [-1, 1, 1])[0].mean())
+
+    assert gap(dataclasses.replace(one_side, mirrors=("x",))) < 1e-4
+    assert gap(one_side) > 0.02
 
 
 def test_a_ball_becomes_a_ball(spec: MethodSpec, seen: Views, checkpoint: str | None):
