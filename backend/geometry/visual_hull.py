@@ -150,7 +150,7 @@ def unit_cube(views: Sequence[View]) -> Similarity:
     )
 
 
-def _coarse_silhouette(view: View, longest: int = 192) -> tuple[Tensor, Camera]:
+def _coarse_silhouette(view: View, longest: int = 128) -> tuple[Tensor, Camera]:
     """Small distance field ``[1, H, W]`` of one view and its camera, with room around it.
 
     Where the mask touches the picture's border the object may go on beyond it.

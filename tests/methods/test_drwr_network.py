@@ -129,8 +129,8 @@ def test_points_lie_in_the_cube_and_quaternions_are_of_length_one():
     torch.manual_seed(0)
     network = DrwrNetwork(dataclasses.replace(TINY, candidates=3))
     prediction = network(5 * torch.rand(2, 3, 64, 64), torch.rand(6, 3, 64, 64))
-    assert prediction.points.shape == (2, TINY.points, 3)
-    assert float(prediction.points.abs().max()) <= 0.5
+    assert prediction.shapes.shape == (2, TINY.points, 3)
+    assert float(prediction.shapes.abs().max()) <= 0.5
     assert prediction.student.shape == (6, 4)
     assert prediction.candidates is not None
     assert prediction.candidates.shape == (6, 3, 4)
@@ -154,7 +154,7 @@ def test_pictures_are_not_asked_for_shapes():
     network = DrwrNetwork(TINY).double()
     images, pictures = torch.rand(2, 2, 3, 64, 64, dtype=torch.float64)
     both = network(images, pictures)
-    torch.testing.assert_close(both.points, network(images).points)
+    torch.testing.assert_close(both.shapes, network(images).shapes)
     torch.testing.assert_close(both.student, network(pictures).student)
 
 

@@ -8,20 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 from backend import dataset_files as files
 from backend.errors import InputError
 from backend.geometry.cameras import Cameras
+from backend.geometry.mesh import Mesh
 from backend.images import working_views
+from backend.methods.drwr import SINGLE_IMAGE
 from backend.methods.drwr.losses import default_terms, drwr_loss, silhouette_targets
 from backend.methods.drwr.model import project_visible
 from backend.methods.drwr.network import DrwrNetwork, from_settings, quaternion_to_matrix
+from backend.methods.drwr.projection import projection_losses
 from backend.views import Camera, Similarity, View
 from tests.dataset_parts import SETTINGS, box, render, together
 from training.datasets import RenderedDataset
+from training.metrics import chamfer_dpc, cloud_distances, iou
 from training.prepare import prepare
+from training.recipes import drwr as recipe_module
 from training.recipes.drwr import (
     SPEC,
     DrwrRecipe,
@@ -33,8 +39,10 @@ from training.recipes.drwr import (
     jittered,
     object_square,
     rotation_angles,
+    some_points,
     student_loss,
 )
+from training.trainer import TrainerSettings, evaluate, train
 
 OBJECTS = {
     "post/lying": ("train", box((0.9, 0.2, 0.2), (0, 0, 0.3))),
@@ -50,6 +58,10 @@ SMALL: dict[str, Any] = {
     "spreading": 20,
     "grid": 16,
 }
+QUICK = TrainerSettings(
+    *(4, 2), validate_every=4, checkpoint_every=2, picture_every=4, workers=0, device="cpu"
+)
+VOXELS: dict[str, Any] = {"shape": "voxels", "loss": "projection"}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +102,10 @@ def trained(recipe: DrwrRecipe, steps: int) -> nn.Module:
 
 
 def quiet(done: int, total: int) -> None:
+    pass
+
+
+def silent(fraction: float, message: str, preview: Mesh | None = None) -> None:
     pass
 
 
@@ -188,7 +204,7 @@ def test_a_batch_costs_the_mean_of_its_objects(dataset: Path):
             batch["orthographic"][index],
             (16, 16),
         )
-        costs.append(drwr_loss(targets, terms, *project_visible(cameras, prediction.points[index])))
+        costs.append(drwr_loss(targets, terms, *project_visible(cameras, prediction.shapes[index])))
         one, other = (
             quaternion_to_matrix(q[index].detach().double()).numpy()
             for q in (batch["quaternion"], prediction.student)
@@ -275,6 +291,10 @@ def test_ablations_change_the_loss(dataset: Path):
         ({"omega": False}, "neither omega nor delta"),
         ({"loss": "projection", "push": 0.0}, "neither pulls nor pushes"),
         ({"warmup": 5, "grid": 12}, "must divide the image size"),
+        ({"keep": 0.07}, "leaves points out of the projection loss, which is not used"),
+        ({"shape": "voxels"}, "the loss recommended asks for points; for --shape voxels choose"),
+        ({**VOXELS, "grid": 12, "image_size": 48}, "power of two from 8 such as 32, got 12"),
+        ({**VOXELS, "keep": 0.5}, "voxels have no points to leave out"),
     ],
 )
 def test_options_that_contradict_are_refused(values: dict[str, Any], said: str):
@@ -282,7 +302,114 @@ def test_options_that_contradict_are_refused(values: dict[str, Any], said: str):
         Options(**{**SMALL, **values})
 
 
+def test_point_dropout_keeps_distinct_points_of_each_cloud():
+    torch.manual_seed(0)
+    points = torch.arange(2 * 50 * 3.0).view(2, 50, 3)
+    kept = some_points(points, 0.2)
+    assert kept.shape == (2, 10, 3)
+    for one, cloud in zip(kept.tolist(), points.tolist(), strict=True):
+        assert len({tuple(point) for point in one} & {tuple(point) for point in cloud}) == 10
+    assert kept[0, :, 0].tolist() != (kept[1, :, 0] - 150).tolist()
+    assert kept.tolist() != some_points(points, 0.2).tolist()
+    assert some_points(points, 1e-3).shape == (2, 1, 3)
+
+
+def test_with_all_points_kept_nothing_is_drawn():
+    points, before = torch.rand(2, 5, 3), torch.get_rng_state()
+    assert some_points(points, 1.0) is points
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "values", [{"loss": "projection"}, {"loss": "projection", "cameras": "unknown"}, {"warmup": 21}]
+)
+def test_the_projection_sees_more_and_more_points(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, Any]
+):
+    """Of 300: 30 at first, all after ``spreading`` (20) steps; and all candidates the same."""
+    recipe = make(dataset, keep=0.1, **values)
+    torch.manual_seed(0)
+    model, batch = recipe.model(), batch_of(recipe)
+    seen: list[Tensor] = []
+
+    def noted(points: Tensor, cameras: Cameras, *rest: Any) -> Tensor:
+        seen.append(points.detach())
+        return projection_losses(points, cameras, *rest)
+
+    monkeypatch.setattr(recipe_module, "projection_losses", noted)
+    for step, count in ((0, 30), (10, 165), (20, 300)):
+        seen.clear()
+        recipe.loss(model, "network", batch, step)
+        assert {points.shape for points in seen} == {(6, count, 3)}
+        assert all(torch.equal(points, seen[0]) for points in seen)
+
+
+def test_all_points_are_seen_without_dropout(dataset: Path):
+    batch = batch_of(make(dataset, loss="projection"))
+    costs = []
+    for seed in (1, 2):
+        recipe = make(dataset, loss="projection", keep=1.0)
+        torch.manual_seed(0)
+        model = recipe.model()
+        torch.manual_seed(seed)
+        costs.append(float(recipe.loss(model, "network", batch, 0)["silhouettes"].detach()))
+    assert costs[0] == costs[1]
+
+
 # Learning
+
+
+@pytest.mark.parametrize("cameras", ["known", "unknown"])
+def test_voxels_are_learnt(dataset: Path, cameras: str):
+    recipe = make(dataset, **VOXELS, cameras=cameras, candidates=2)
+    batch = batch_of(recipe)
+    losses = [
+        float(recipe.loss(model, "network", batch, 0)["silhouettes"].detach())
+        for model in (trained(recipe, 0), trained(recipe, 40))
+    ]
+    assert losses[1] < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize(("resolution", "least"), [(32, 1.0), (64, 0.8)])
+def test_a_grid_is_scored_by_its_cells_and_its_surface(
+    dataset: Path, resolution: int, least: float
+):
+    """Predicting one of the objects itself, straight and in a frame that is turned."""
+    data, turn = RenderedDataset(dataset, "train"), np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    recipe, truth = make(dataset, **VOXELS), data.surface(0)[0]
+    grid = torch.as_tensor(data.voxels(0, resolution).astype(float))
+    for shape, alignment in ((grid, np.eye(3)), (grid.rot90(-1, (0, 1)), turn)):
+        assert iou(recipe._cells(shape, alignment), data.voxels(0, 32)) >= least
+        between = cloud_distances(recipe._cloud(shape) @ alignment.T, truth)
+        assert chamfer_dpc(between) < 5
+
+
+def test_a_run_of_voxels_and_its_checkpoint(dataset: Path, tmp_path: Path):
+    """From the loop to the model file, to ``evaluate`` and to a mesh."""
+    options = Options(**{**SMALL, **VOXELS})
+    result = train(SPEC, options, QUICK, dataset, "post", tmp_path / "run", "training drwr")
+    assert evaluate(result.model, dataset, "post", "val", "cpu") == result.scores["val"]
+    params = SINGLE_IMAGE.make_params("draft", {"resolution": 32})
+    method = SINGLE_IMAGE.load(params, "cpu", 0, str(result.model))
+    data = RenderedDataset(dataset, "val")
+    picture = data.images[0, 0].astype(np.float32) / 255
+    photo = View(
+        "a", picture[..., :3], picture[..., 3], Camera(np.eye(3), np.eye(4), picture.shape[:2])
+    )
+    mesh = method.reconstruct(working_views([photo], Similarity(), 16), silent)
+    assert mesh.is_closed_manifold()
+
+
+def test_a_stopped_run_with_dropout_goes_on_as_if_nothing_had_been(dataset: Path, tmp_path: Path):
+    options = Options(**{**SMALL, "loss": "projection", "keep": 0.1})
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    train(SPEC, options, QUICK, dataset, "post", whole, "training drwr")
+    for steps in (QUICK.steps // 2, QUICK.steps):
+        settings = dataclasses.replace(QUICK, steps=steps)
+        train(SPEC, options, settings, dataset, "post", halves, "training drwr")
+    one, other = (load_file(path / "last.safetensors") for path in (whole, halves))
+    assert sorted(one) == sorted(other)
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.slow
@@ -308,12 +435,15 @@ def test_settings_bring_the_recipe_back(dataset: Path):
     network.load_state_dict(model.state_dict())
     assert again.evaluate(network.eval(), "val", quiet) == recipe.evaluate(model, "val", quiet)
     assert settings["network"]["distance"] == pytest.approx(math.sqrt(2.5**2 + 1))
+    older = {k: v for k, v in settings["options"].items() if k not in ("shape", "keep")}
+    assert SPEC.restore({**settings, "options": older}, dataset, "post").settings() == settings
     with pytest.raises(InputError, match="train the checkpoint again"):
         SPEC.restore({**settings, "options": {"depth": 3}}, dataset, "post")
 
 
-def test_pictures_are_shown_of_validation_objects(dataset: Path):
-    recipe = make(dataset)
+@pytest.mark.parametrize("values", [{}, VOXELS], ids=["points", "voxels"])
+def test_pictures_are_shown_of_validation_objects(dataset: Path, values: dict[str, Any]):
+    recipe = make(dataset, **values)
     pictures = recipe.pictures(recipe.model().eval())
     assert {name: picture.shape for name, picture in pictures.items()} == {
         "post_unseen": (48, 144, 3)

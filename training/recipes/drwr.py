@@ -1,4 +1,4 @@
-"""DRWR's network from silhouettes: one image to a point cloud in a category's common frame.
+"""DRWR's network from silhouettes: one image to a shape in a category's common frame.
 
 Z. Han et al., "DRWR: A Differentiable Renderer without Rendering for Unsupervised 3D Structure
 Learning from Silhouette Images", ICML 2020; with unknown cameras, E. Insafutdinov and A.
@@ -6,8 +6,10 @@ Dosovitskiy, "Unsupervised Learning of Shape and Pose with Differentiable Point 
 2018, section 3.3, as N. Zubic and P. Lio, "An Effective Loss Function for Generating 3D Models from
 Single 2D Image without Rendering", 2021, take it over.
 
-A step shows the network one random picture of each object and asks for its points; the loss sees
-them in V other random pictures, of which it knows the masks and, with known cameras, from where
+The shape is a point cloud or, for DPC-V, which the papers compare with, an occupancy grid.
+
+A step shows the network one random picture of each object and asks for its shape; the loss sees
+it in V other random pictures, of which it knows the masks and, with known cameras, from where
 they were taken. All pictures are cut out around their masks as the backend cuts photographs out,
 the input a little wider or narrower and beside the middle, as automatic masks are. With unknown
 cameras K heads guess how each of the V cameras was turned; only the guess whose loss is least is
@@ -33,6 +35,8 @@ from torch import Tensor, nn
 
 from backend.errors import InputError
 from backend.geometry.cameras import Cameras
+from backend.geometry.point_cloud import interpolate
+from backend.geometry.visual_hull import grid_points
 from backend.images import MARGIN
 from backend.methods.drwr.camera_fit import cloud_silhouette
 from backend.methods.drwr.losses import (
@@ -50,11 +54,13 @@ from backend.methods.drwr.network import (
     NetworkSettings,
     Prediction,
     from_settings,
+    is_grid_size,
     matrix_to_quaternion,
     network_image,
     quaternion_to_matrix,
 )
-from backend.methods.drwr.projection import projection_losses
+from backend.methods.drwr.projection import projection_losses, voxel_losses
+from backend.methods.drwr.single_image import surface_level, surface_points
 from backend.methods.interface import checked_value, param
 
 from ..baselines import constant_cloud, mean_chamfer, nearest_images
@@ -89,6 +95,9 @@ SCORED_VIEWS = 5
 RIGHT_ANGLE_ERROR = 30.0
 """Degrees below which a viewpoint counts as found (S. Tulsiani and J. Malik, CVPR 2015)."""
 
+SCORED_CELLS = 32
+"""Along the grid of ``iou_32``."""
+
 PICTURED = 4
 CONSTANT_POINTS = 4000
 
@@ -102,9 +111,16 @@ class Options:
     )
     points: int = param(
         0,
-        "Points of the cloud; 0 for the papers' 2,000, 8,000 or 16,000 at 32, 64 or 128 pixels.",
+        "Points of the cloud, or of the voxels' surface when it is scored; 0 for the papers' "
+        "2,000, 8,000 or 16,000 at 32, 64 or 128 pixels.",
         minimum=0,
         maximum=200_000,
+    )
+    shape: str = param(
+        "points",
+        "points, or voxels: an occupancy grid of `grid` cells along each axis, which takes "
+        "--loss projection; the papers' baseline DPC-V.",
+        choices=("points", "voxels"),
     )
     loss: str = param(
         "recommended",
@@ -138,7 +154,16 @@ class Options:
     )
     omega: bool = param(True, "The published forms' weights omega (DRWR's table 4).")
     delta: bool = param(True, "The published forms' bias delta (DRWR's table 4).")
-    grid: int = param(32, "Cells along the grid of the projection loss.", minimum=8, maximum=128)
+    grid: int = param(
+        32, "Cells along the grid of the projection loss and of voxels.", minimum=8, maximum=128
+    )
+    keep: float = param(
+        1.0,
+        "Share of the points that the projection loss sees at first, drawn anew in each step; it "
+        "becomes all of them while the blur narrows. DPC takes 0.07.",
+        minimum=0.001,
+        maximum=1.0,
+    )
     width: float = param(
         1.0, "Multiplies the width of every layer of the network.", minimum=1 / 16, maximum=4.0
     )
@@ -177,11 +202,31 @@ class Options:
             raise InputError(
                 "the loss projection neither pulls nor pushes: leave out pull, push and smooth."
             )
+        if self.shape == "voxels":
+            self._check_voxels()
+        if self.keep < 1 and self.loss != "projection" and not self.warmup:
+            raise InputError(
+                f"keep ({self.keep:g}) leaves points out of the projection loss, which is not "
+                "used: choose --loss projection, give --warmup, or leave keep out."
+            )
         if (self.loss == "projection" or self.warmup) and self.image_size % self.grid:
             raise InputError(
                 f"the projection's grid ({self.grid}) must divide the image size "
                 f"({self.image_size})."
             )
+
+    def _check_voxels(self) -> None:
+        if self.loss != "projection":
+            raise InputError(
+                f"the loss {self.loss} asks for points; for --shape voxels choose --loss "
+                "projection."
+            )
+        if not is_grid_size(self.grid):
+            raise InputError(
+                f"the grid of voxels must be a power of two from 8 such as 32, got {self.grid}."
+            )
+        if self.keep < 1:
+            raise InputError("voxels have no points to leave out: leave out keep.")
 
     @property
     def number_of_points(self) -> int:
@@ -391,6 +436,23 @@ def student_loss(winners: Tensor, student: Tensor) -> Tensor:
     return (1 - (winners.detach() * student).sum(-1).square()).mean()
 
 
+def some_points(points: Tensor, share: float) -> Tensor:
+    """A random share of each cloud: DPC's point dropout.
+
+    Args:
+        points: ``[M, N, 3]``.
+        share: How many of them are kept, rounded, and at least one; with 1 nothing is drawn.
+
+    Returns:
+        ``[M, K, 3]``, drawn for each cloud alone with torch's default generator.
+    """
+    if share == 1:
+        return points
+    count = max(1, round(share * points.shape[1]))
+    order = torch.rand(points.shape[:2], device=points.device).argsort(dim=1)
+    return points.gather(1, order[:, :count, None].expand(-1, -1, 3))
+
+
 def turned(cameras: Cameras, quaternions: Tensor) -> Cameras:
     """The cameras with other rotations: where they look at the origin, they keep their distance."""
     pose = cameras.world_to_camera.clone()
@@ -438,7 +500,9 @@ class DrwrRecipe:
         views = batch["mask"].shape[1]
         pictures = batch["pictures"].flatten(0, 1) if "pictures" in batch else None
         prediction: Prediction = model(batch["image"], pictures)
-        points = prediction.points.float()[:, None].expand(-1, views, -1, -1).flatten(0, 1)
+        shapes = prediction.shapes.float().repeat_interleave(views, dim=0)
+        if self._projects(step):
+            shapes = some_points(shapes, self._kept(step))
         size = batch["mask"].shape[-1]
         cameras = Cameras(
             batch["intrinsics"].flatten(0, 1),
@@ -448,10 +512,10 @@ class DrwrRecipe:
         )
         objective = self._objective(batch, step)
         if prediction.candidates is None:
-            losses, rotations = objective(points, cameras), batch["quaternion"]
+            losses, rotations = objective(shapes, cameras), batch["quaternion"]
         else:
             losses, rotations = hindsight(
-                prediction.candidates.float(), lambda q: objective(points, turned(cameras, q))
+                prediction.candidates.float(), lambda q: objective(shapes, turned(cameras, q))
             )
         student = student_loss(rotations, prediction.student.float())
         return {"silhouettes": losses.mean(), "student": STUDENT_WEIGHT * student}
@@ -459,9 +523,14 @@ class DrwrRecipe:
     def _objective(
         self, batch: Mapping[str, Tensor], step: int
     ) -> Callable[[Tensor, Cameras], Tensor]:
-        """What a step asks: from points ``[M, N, 3]`` and M cameras to losses ``[M]``."""
+        """What a step asks: from M shapes and M cameras to losses ``[M]``.
+
+        Shapes are points ``[M, N, 3]``, or occupancies ``[M, R, R, R]``.
+        """
         options, masks = self.options, batch["mask"].flatten(0, 1)
-        if options.loss == "projection" or step < options.warmup:
+        if options.shape == "voxels":
+            return lambda occupancy, cameras: voxel_losses(occupancy, cameras, masks)
+        if self._projects(step):
             sigma = self._blur(step)
             return lambda points, cameras: projection_losses(
                 points, cameras, masks, sigma, options.grid
@@ -475,6 +544,13 @@ class DrwrRecipe:
         return lambda points, cameras: view_losses(
             targets, terms, *project_visible(cameras, points)
         )
+
+    def _projects(self, step: int) -> bool:
+        return self.options.loss == "projection" or step < self.options.warmup
+
+    def _kept(self, step: int) -> float:
+        """Share of the points that the projection loss sees."""
+        return self.options.keep + (1 - self.options.keep) * self._spread(step)
 
     def _blur(self, step: int) -> float:
         # In tenths, so that few different kernels are made.
@@ -516,6 +592,7 @@ class DrwrRecipe:
             width=options.width,
             candidates=options.candidates if options.cameras == "unknown" else 0,
             distance=float(distances.mean()) if len(distances) else 0.0,
+            voxels=options.grid if options.shape == "voxels" else 0,
         )
 
     def _split(self, split: str) -> RenderedDataset:
@@ -531,8 +608,9 @@ class DrwrRecipe:
     ) -> dict[str, float]:
         """Scores of a split's objects, each from several input pictures; nothing is random.
 
-        ``cd_dpc_mean`` and ``cd_dpc_best`` over the input pictures; ``iou_32`` of the cells that
-        hold a point; ``mask_iou`` of the cloud's silhouettes in the other pictures; the student's
+        ``cd_dpc_mean`` and ``cd_dpc_best`` over the input pictures, for voxels of points on their
+        surface; ``iou_32`` of the cells that hold a point, or of the voxels themselves;
+        ``mask_iou`` of the cloud's silhouettes in the other pictures; the student's
         ``viewpoint_error``, the median in degrees, and ``viewpoint_found``, the share below 30; and
         beside them ``cd_dpc`` of the best constant cloud (``constant_cd_dpc``) and of the training
         object whose picture is most similar (``retrieval_cd_dpc``), and ``cd_of_constant``, the
@@ -566,8 +644,11 @@ class DrwrRecipe:
 
     def _predict(
         self, model: nn.Module, data: RenderedDataset, index: int, views: list[int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Points ``[V, N, 3]`` and rotations ``[V, 3, 3]`` from some pictures of an object."""
+    ) -> tuple[Tensor, np.ndarray]:
+        """Shapes and rotations ``[V, 3, 3]``, float64, from some pictures of an object.
+
+        Shapes are points ``[V, N, 3]``, or occupancies ``[V, R, R, R]``.
+        """
         size = self.options.image_size
         images = [
             input_image(data.images[index, view], object_square(data, index, view), size)
@@ -576,21 +657,34 @@ class DrwrRecipe:
         device = next(model.parameters()).device
         prediction: Prediction = model(torch.as_tensor(np.stack(images), device=device))
         rotations = quaternion_to_matrix(prediction.student.cpu().double())
-        return prediction.points.cpu().double().numpy(), rotations.numpy()
+        return prediction.shapes.cpu().double(), rotations.numpy()
+
+    def _cloud(self, shape: Tensor) -> np.ndarray:
+        """Points ``[N, 3]`` that stand for a predicted shape."""
+        settings = self.network_settings
+        return surface_points(shape.numpy(), settings.points) if settings.voxels else shape.numpy()
+
+    def _cells(self, shape: Tensor, alignment: np.ndarray) -> np.ndarray:
+        """Which of 32³ cells a shape fills when it is turned by ``alignment``, ``[32, 32, 32]``."""
+        if not self.network_settings.voxels:
+            return voxelised(shape.numpy() @ alignment.T, SCORED_CELLS)
+        centres = grid_points(SCORED_CELLS).flatten(0, 2).double() @ torch.as_tensor(alignment)
+        values = interpolate(shape[None], centres).view((SCORED_CELLS,) * 3)
+        return (values > surface_level(shape.numpy())).numpy()
 
     def _object_scores(
         self, model: nn.Module, data: RenderedDataset, index: int, alignment: np.ndarray
     ) -> dict[str, Any]:
         views = scored_views(data)
-        clouds, rotations = self._predict(model, data, index, views)
-        clouds, rotations = clouds @ alignment.T, rotations @ alignment.T
-        truth, solid = thinned(data.surface(index)[0]), data.voxels(index, 32)
+        shapes, rotations = self._predict(model, data, index, views)
+        clouds = np.stack([self._cloud(shape) for shape in shapes]) @ alignment.T
+        truth, solid = thinned(data.surface(index)[0]), data.voxels(index, SCORED_CELLS)
         true_rotations = data.world_to_camera[index, views, :3, :3]
         return {
             "cd_dpc": [chamfer_dpc(cloud_distances(cloud, truth)) for cloud in clouds],
-            "iou_32": np.mean([iou(voxelised(cloud, 32), solid) for cloud in clouds]),
+            "iou_32": np.mean([iou(self._cells(shape, alignment), solid) for shape in shapes]),
             "mask_iou": self._unseen_iou(data, index, views, clouds),
-            "angles": rotation_angles(rotations, true_rotations),
+            "angles": rotation_angles(rotations @ alignment.T, true_rotations),
         }
 
     def _unseen_iou(
@@ -662,7 +756,7 @@ class DrwrRecipe:
 
     @torch.no_grad()
     def pictures(self, model: nn.Module) -> dict[str, np.ndarray]:
-        """Of some validation objects: the image, and the cloud over two masks.
+        """Of some validation objects: the image, and the shape's points over two masks.
 
         Where cloud and mask agree it is grey, the cloud alone is red, the mask alone blue.
         """
@@ -670,7 +764,8 @@ class DrwrRecipe:
         rows = {}
         for index in range(min(PICTURED, len(data))):
             views = scored_views(data)[:2]
-            cloud = torch.as_tensor(self._predict(model, data, index, views[:1])[0][0])
+            shapes, _ = self._predict(model, data, index, views[:1])
+            cloud = torch.as_tensor(self._cloud(shapes[0]))
             squares = [object_square(data, index, view) for view in views]
             image = input_image(data.images[index, views[0]], squares[0], size)
             panels = [np.rint(image.transpose(1, 2, 0).clip(0, 1) * 255).astype(np.uint8)]

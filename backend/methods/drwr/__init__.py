@@ -9,7 +9,7 @@ which is the same loss in other letters. Two methods are made of it:
   topology from a few masks. With known cameras the silhouettes' whole content is their visual hull,
   which is faster and smoother: this one is for comparing, and for what builds on it.
 * ``drwr_single_image`` is what the papers train: a network that has learned a class of objects from
-  silhouettes makes the cloud from one picture.
+  silhouettes makes the cloud from one picture, or the voxels that the papers compare with.
 """
 
 from __future__ import annotations
@@ -64,17 +64,18 @@ SPEC = MethodSpec(
 
 @dataclass(frozen=True)
 class SingleImageParams:
-    """Parameters of the trained network's cloud on its way to a mesh."""
+    """Parameters of the trained network's cloud, or voxels, on their way to a mesh."""
 
     surface: str = param(
         "density",
         "density closes the cloud where it is dense enough; poisson solves for the surface whose "
-        "normals the cloud's rim has, which is smoother.",
+        "normals the cloud's rim has, which is smoother. Voxels have a surface already.",
         choices=("density", "poisson"),
     )
     smoothing: float = param(
         1.0,
-        "Multiplies the width of the points: less keeps slats and holes, more makes even sides.",
+        "Multiplies the width of points, and the blur of voxels: less keeps slats and holes, more "
+        "makes even sides.",
         minimum=0.3,
         maximum=4.0,
     )

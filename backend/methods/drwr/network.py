@@ -1,4 +1,4 @@
-"""DRWR's network, which is DPC's: one image to a point cloud, and the camera that took it.
+"""DRWR's network, which is DPC's: one image to a shape, and the camera that took it.
 
 E. Insafutdinov and A. Dosovitskiy, "Unsupervised Learning of Shape and Pose with Differentiable
 Point Clouds", NeurIPS 2018, section 4 and supplement; DRWR (section 3) and Effective Loss change
@@ -7,7 +7,8 @@ the loss alone. For an image of S pixels (128, 64, 32):
     encoder   5×5 convolution, stride 2, 16 channels; then, until 4×4 pixels are left, 3×3 with
               stride 2 to twice the channels and 3×3 with stride 1: 9, 7 or 5 convolutions
     code      fully connected: 1024 features, 1024 features, the code of 1024
-    decoder   one linear layer from the code to N points; tanh / 2 keeps them in the unit cube
+    decoder   one linear layer from the code to N points; tanh / 2 keeps them in the unit cube; or
+              for DPC-V, the voxels that the papers compare with, see :class:`VoxelDecoder`
     pose      from the second 1024 features: one layer of 1024, then heads 32, 32, 4
 
 Leaky ReLU (0.2) follows every layer but the last of decoder and heads; nothing is normalised.
@@ -20,11 +21,14 @@ learn to forget it.
 An image enters cut out around its object and laid on ``BACKGROUND``, in training as in use, so that
 photographs, whose background is masked away, look like renders. Points are those of the unit cube,
 in the category's common frame (Z up, faces -Y); rotations turn that frame into OpenCV's camera.
+Grids are indexed [x, y, z] over the unit cube, with the cells' centres of
+``geometry.visual_hull.grid_points``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +56,17 @@ HEAD_FEATURES = 32
 SLOPE = 0.2
 DECODER_DEVIATION = 0.025
 SMALLEST_MAP = 4
+VOXEL_CHANNELS = 256
+SMALLEST_GRID = 8
+EVEN_START = 0.03
+"""Of its usual deviation is that of the voxels' last layer.
+
+A silhouette is content with any one cell on each ray. Cells that begin alike rise together and fill
+the shape; from an uneven start it becomes a sponge that looks right from outside.
+"""
+
+ADDED_SETTINGS = {"voxels"}
+"""Fields that older model cards lack; their defaults describe those networks."""
 
 BACKGROUND = 0.5
 """Grey around the object: 0, like the padding, once the image is scaled to [-1, 1]."""
@@ -62,7 +77,12 @@ class NetworkSettings:
     """What the network is built from; kept in the model card."""
 
     image_size: int = param(64, "Pixels along the input image.", minimum=16, maximum=256)
-    points: int = param(8000, "Points of the cloud.", minimum=10, maximum=200_000)
+    points: int = param(
+        8000,
+        "Points of the cloud, or to take of the surface of voxels.",
+        minimum=10,
+        maximum=200_000,
+    )
     width: float = param(
         1.0, "Multiplies the channels and features of every layer.", minimum=1 / 16, maximum=4.0
     )
@@ -75,9 +95,12 @@ class NetworkSettings:
         minimum=0.0,
         maximum=1e6,
     )
+    voxels: int = param(
+        0, "Cells along the occupancy grid that is predicted; 0 for points.", minimum=0, maximum=128
+    )
 
     def __post_init__(self) -> None:
-        """Check that halving the image ends at 4 × 4.
+        """Check that halving the image ends at 4 × 4, and the grid at 4 × 4 × 4.
 
         Raises:
             InputError: It does not.
@@ -85,32 +108,41 @@ class NetworkSettings:
         size = self.image_size
         if size & (size - 1):
             raise InputError(f"drwr: image_size must be a power of two such as 64, got {size}.")
+        if self.voxels and not is_grid_size(self.voxels):
+            raise InputError(
+                f"drwr: voxels must be 0 or a power of two from 8 such as 32, got {self.voxels}."
+            )
 
 
 class Prediction(NamedTuple):
     """What the network says about B images, and about M pictures of their objects.
 
     Attributes:
-        points: ``[B, N, 3]``.
+        shapes: Points ``[B, N, 3]``, or of a network with voxels the occupancy ``[B, R, R, R]``
+            in [0, 1].
         student: Unit quaternions (w, x, y, z) of the one camera rotation that the student gives:
             ``[M, 4]``, or ``[B, 4]`` of the images themselves where no pictures were given.
         candidates: ``[M, K, 4]`` of the ensemble, or None where there is none.
     """
 
-    points: Tensor
+    shapes: Tensor
     student: Tensor
     candidates: Tensor | None
 
 
 class DrwrNetwork(nn.Module):
-    """Image to point cloud and camera rotation."""
+    """Image to point cloud, or voxels, and camera rotation."""
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         self.settings = settings
         features = scaled(FEATURES, settings.width)
         self.encoder = Encoder(settings.image_size, settings.width)
-        self.decoder = PointDecoder(features, settings.points)
+        self.decoder = (
+            VoxelDecoder(features, settings.voxels, settings.width)
+            if settings.voxels
+            else PointDecoder(features, settings.points)
+        )
         if settings.candidates:
             self.pose = PoseEnsemble(features, settings.candidates)
         else:
@@ -175,6 +207,42 @@ class PointDecoder(nn.Module):
     def forward(self, code: Tensor) -> Tensor:
         """``[B, N, 3]`` in (-0.5, 0.5) of codes ``[B, C]``."""
         return torch.tanh(self.fc(code)).unflatten(-1, (-1, 3)) / 2
+
+
+class VoxelDecoder(nn.Module):
+    """DPC-V's decoder: from the code to the occupancy of a grid.
+
+    That of X. Yan et al., "Perspective Transformer Nets", NeurIPS 2016: a linear layer to 4×4×4
+    cells, then transposed convolutions of stride 2 up to the grid, and a sigmoid. Here kernels have
+    4×4×4 taps at every size, so that all cells get equally many, and channels halve each time.
+    """
+
+    def __init__(self, features: int, voxels: int, width: float = 1.0) -> None:
+        """Make it for codes of ``features`` and ``voxels``³ cells, its layers ``width`` as wide."""
+        super().__init__()
+        doublings = int(math.log2(voxels // SMALLEST_MAP))
+        channels = [scaled(VOXEL_CHANNELS >> step, width) for step in range(doublings)] + [1]
+        self.fc = _linear(features, channels[0] * SMALLEST_MAP**3)
+        layers = [
+            nn.ConvTranspose3d(*pair, kernel_size=4, stride=2, padding=1)
+            for pair in itertools.pairwise(channels)
+        ]
+        for layer in layers:
+            _initialise(layer)
+        with torch.no_grad():
+            layers[-1].weight.mul_(EVEN_START)
+        # At first a ray ends in one cell of the grid on average. Were each cell 0.5, all rays
+        # would end, and hardly any gradient would reach a cell past the others on its ray.
+        assert layers[-1].bias is not None
+        nn.init.constant_(layers[-1].bias, -math.log(voxels - 1))
+        self.convolutions = nn.ModuleList(layers)
+
+    def forward(self, code: Tensor) -> Tensor:
+        """``[B, R, R, R]`` in [0, 1], indexed [x, y, z], of codes ``[B, C]``."""
+        grids = self.fc(code).unflatten(-1, (-1, *(SMALLEST_MAP,) * 3))
+        for layer in self.convolutions:
+            grids = layer(_leaky(grids))
+        return torch.sigmoid(grids[:, 0])
 
 
 class PoseEnsemble(nn.Module):
@@ -253,6 +321,11 @@ def same_padding(length: int, size: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def is_grid_size(cells: int) -> bool:
+    """Whether the voxels' decoder can end at so many cells along its grid."""
+    return cells >= SMALLEST_GRID and not cells & (cells - 1)
+
+
 def scaled(features: int, width: float) -> int:
     """A layer's ``features`` in a network of another width."""
     return max(1, round(features * width))
@@ -278,12 +351,15 @@ def _linear(features_in: int, features_out: int) -> nn.Linear:
     return layer
 
 
-def _initialise(layer: nn.Conv2d | nn.Linear) -> None:
+def _initialise(layer: nn.Conv2d | nn.ConvTranspose3d | nn.Linear) -> None:
     """TensorFlow 1's variance scaling, as DPC's program has it: variance 2 / inputs.
 
     The deviation is widened by sqrt(1.3), as what lies beyond two deviations is drawn again.
     """
-    _truncated_normal(layer.weight, math.sqrt(1.3 * 2 / layer.weight[0].numel()))
+    inputs = layer.weight[0].numel()
+    if isinstance(layer, nn.ConvTranspose3d):  # the kernel's taps are shared out among the strides
+        inputs = layer.in_channels * math.prod(layer.kernel_size) // math.prod(layer.stride)
+    _truncated_normal(layer.weight, math.sqrt(1.3 * 2 / inputs))
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
 
@@ -338,7 +414,7 @@ def from_settings(settings: Any) -> DrwrNetwork:
     """
     given = settings.get("network") if isinstance(settings, Mapping) else None
     fields = {field.name: field for field in dataclasses.fields(NetworkSettings)}
-    if not isinstance(given, Mapping) or set(given) != set(fields):
+    if not isinstance(given, Mapping) or {*given} | ADDED_SETTINGS != {*fields}:
         raise InputError(
             "drwr: the model card does not describe this version's network "
             f"({', '.join(fields)}); train the checkpoint again."

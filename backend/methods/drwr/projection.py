@@ -10,6 +10,10 @@ ends nowhere sees the background, so
 
 for each view (equations 4 to 8). As the silhouette asks for no depth, the order along the ray does
 not matter.
+
+DPC-V, the papers' second baseline, has voxels in place of points: one grid for all views, indexed
+[x, y, z] over the unit cube, is read along each view's rays, after X. Yan et al., "Perspective
+Transformer Nets", NeurIPS 2016; silhouette and loss are the same.
 """
 
 from __future__ import annotations
@@ -50,8 +54,26 @@ def projection_losses(
     Returns:
         ``[V]``, sums over the pixels.
     """
-    wanted = functional.interpolate(masks[:, None], (resolution, resolution), mode="area")[:, 0]
-    silhouettes = project_silhouettes(points, cameras, sigma, resolution)
+    return _silhouette_losses(project_silhouettes(points, cameras, sigma, resolution), masks)
+
+
+def voxel_losses(occupancy: Tensor, cameras: Cameras, masks: Tensor) -> Tensor:
+    """DPC's loss of each view of a voxel grid.
+
+    Args:
+        occupancy: ``[V, R, R, R]`` in [0, 1].
+        cameras: V cameras.
+        masks: ``[V, S, S]`` coverage in [0, 1]; S is a multiple of R or equal to it.
+
+    Returns:
+        ``[V]``, sums over R × R pixels.
+    """
+    return _silhouette_losses(voxel_silhouettes(occupancy, cameras), masks)
+
+
+def _silhouette_losses(silhouettes: Tensor, masks: Tensor) -> Tensor:
+    """``[V]`` of silhouettes ``[V, R, R]`` and masks ``[V, S, S]``."""
+    wanted = functional.interpolate(masks[:, None], silhouettes.shape[1:], mode="area")[:, 0]
     return 0.5 * (silhouettes - wanted).square().sum((1, 2))
 
 
@@ -64,8 +86,39 @@ def project_silhouettes(
     scale = pixels.new_tensor([resolution / size for size in reversed(cameras.image_size)])
     along = ((depth - middle) / DEPTH_RANGE + 0.5) * resolution
     occupancy = _splat(torch.cat([pixels * scale, along[..., None]], dim=-1), resolution)
-    occupancy = _blurred(occupancy, sigma).clamp(max=LARGEST_OCCUPANCY)
-    return 1 - torch.log1p(-occupancy).sum(1).exp()
+    return _ended(_blurred(occupancy, sigma), dim=1)
+
+
+def voxel_silhouettes(occupancy: Tensor, cameras: Cameras) -> Tensor:
+    """Soft silhouettes ``[V, R, R]`` of voxel grids ``[V, R, R, R]`` in [0, 1].
+
+    Each ray reads its grid trilinearly, at depths of the camera no further apart than cells are;
+    outside of the cube there is nothing. Differentiable in the grids and in the cameras' poses.
+    """
+    views, resolution = len(occupancy), occupancy.shape[-1]
+    points = _along_rays(cameras, resolution)  # [V, R R, D, 3]
+    places = 2 * points.flip(-1)[:, None]  # the grid's last axis first, its faces at -1 and 1
+    seen = functional.grid_sample(occupancy[:, None], places, align_corners=False)
+    return _ended(seen[:, 0, 0], dim=-1).view(views, resolution, resolution)
+
+
+def _along_rays(cameras: Cameras, resolution: int) -> Tensor:
+    """Points ``[V, R R, D, 3]`` along the rays through R × R pixels, in the whole cube."""
+    pose, (height, width) = cameras.world_to_camera, cameras.image_size
+    middles = (torch.arange(resolution).to(pose) + 0.5) / resolution
+    pixels = torch.cartesian_prod(height * middles, width * middles).flip(-1)  # (x, y)
+    view = torch.arange(len(pose), device=pose.device).repeat_interleave(len(pixels))
+    rays = cameras.rays(view, pixels.repeat(len(pose), 1))
+    origins, directions = (part.view(len(pose), -1, 1, 3) for part in rays)
+    steps = math.ceil(DEPTH_RANGE * resolution)
+    beyond = ((torch.arange(steps).to(pose) + 0.5) / steps - 0.5) * DEPTH_RANGE
+    depth = pose[:, 2, 3, None] + beyond  # [V, D]
+    return origins + depth[:, None, :, None] * directions
+
+
+def _ended(occupancy: Tensor, dim: int) -> Tensor:
+    """How likely the rays along one axis end somewhere."""
+    return 1 - torch.log1p(-occupancy.clamp(max=LARGEST_OCCUPANCY)).sum(dim).exp()
 
 
 def _splat(cells: Tensor, resolution: int) -> Tensor:

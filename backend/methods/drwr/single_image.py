@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_fill_holes, maximum_filter
+from scipy.ndimage import binary_fill_holes, gaussian_filter, maximum_filter, zoom
 from scipy.spatial import KDTree
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from ...geometry.cameras import Cameras
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
 from ...geometry.mesh_repair import keep_solid_parts
-from ...geometry.point_cloud import points_to_density
+from ...geometry.point_cloud import points_to_density, sample_surface
 from ...geometry.poisson import poisson_mesh, surface_of_volume
 from ...geometry.visual_hull import grid_points, signed_hull, silhouette_distances
 from ...views import Camera, Views
@@ -40,6 +40,9 @@ CROWDING = 0.9
 DETAIL = 1.5
 """Least width in pixels of the network's images; what is finer is chance."""
 
+VOXEL_BLUR = 0.5
+"""Cells of the network's grid: rounds its steps, and leaves legs of one cell standing."""
+
 CARVING_OVERLAP = 0.7
 """The mask carves when it agrees with the cloud at least so well."""
 
@@ -48,7 +51,7 @@ CARVING_ROOM = 1.0
 
 
 class SingleImageReconstructor:
-    """DRWR's network, and what makes its cloud a mesh.
+    """DRWR's network, and what makes its cloud, or voxels, a mesh.
 
     The mesh lies in the unit cube of the category's common frame: Z up, facing -Y.
     """
@@ -69,11 +72,10 @@ class SingleImageReconstructor:
         Raises:
             InputError: There are several views.
         """
-        points, quaternion = self._predict(views)
+        shape, quaternion = self._predict(views)
         rotation = quaternion_to_matrix(quaternion.cpu().double()).numpy()
-        return fit_camera(
-            points.cpu().double().numpy(), views.masks[0], rotation, self.network.settings.distance
-        )
+        distance = self.network.settings.distance
+        return fit_camera(self._cloud(shape), views.masks[0], rotation, distance)
 
     def reconstruct(self, views: Views, report: Report) -> Mesh:
         """Return a closed mesh in the unit cube of the common frame.
@@ -84,25 +86,36 @@ class SingleImageReconstructor:
 
         Raises:
             InputError: There are several views.
-            ReconstructionError: The predicted points enclose nothing.
+            ReconstructionError: The predicted shape encloses nothing.
             Cancelled: By ``report``.
         """
-        report(0.0, "predicting points")
-        points, _ = self._predict(views)
+        report(0.0, "predicting the shape")
+        shape, _ = self._predict(views)
         report(0.2, "closing the surface")
-        resolution, detail = self.params.resolution, DETAIL / self.network.settings.image_size
-        width = self.params.smoothing * gap_closing_width(points, resolution, detail)
-        if self.params.surface == "poisson":
-            return poisson_mesh(*surface_of_volume(points, resolution, width), resolution, width)
-        field = density_field(points, resolution, width)
-        if _agrees(points, views):
+        resolution, smoothing = self.params.resolution, self.params.smoothing
+        if self.network.settings.voxels:
+            field = occupancy_field(_numbers(shape), resolution, smoothing)
+        else:
+            detail = DETAIL / self.network.settings.image_size
+            width = smoothing * gap_closing_width(shape, resolution, detail)
+            if self.params.surface == "poisson":
+                return poisson_mesh(*surface_of_volume(shape, resolution, width), resolution, width)
+            field = density_field(shape, resolution, width)
+        if _agrees(self._cloud(shape), views):
             field = np.minimum(field, _cone(field, views) + CARVING_ROOM)
         report(0.6, "closing the surface")
         return keep_solid_parts(extract(_filled(field)))
 
+    def _cloud(self, shape: Tensor) -> np.ndarray:
+        """Points ``[N, 3]`` that stand for a predicted shape."""
+        settings = self.network.settings
+        return (
+            surface_points(_numbers(shape), settings.points) if settings.voxels else _numbers(shape)
+        )
+
     @torch.no_grad()
     def _predict(self, views: Views) -> tuple[Tensor, Tensor]:
-        """Points ``[N, 3]`` and the student's quaternion ``[4]``."""
+        """Points ``[N, 3]`` or occupancy ``[R, R, R]``, and the student's quaternion ``[4]``."""
         if len(views) != 1:
             raise InputError(
                 f"the network reconstructs from one image, but there are {len(views)}; give one."
@@ -110,7 +123,43 @@ class SingleImageReconstructor:
         size = self.network.settings.image_size
         image = network_image(views.images[0], views.masks[0], size)
         prediction = self.network(torch.as_tensor(image, device=self.device)[None])
-        return prediction.points[0], prediction.student[0]
+        return prediction.shapes[0], prediction.student[0]
+
+
+def surface_level(occupancy: np.ndarray) -> float:
+    """Where the surface of a grid ``[R, R, R]`` is: 0.5, or half its maximum if that is no more."""
+    highest = float(occupancy.max())
+    return 0.5 if highest > 0.5 else 0.5 * highest
+
+
+def surface_points(occupancy: np.ndarray, count: int) -> np.ndarray:
+    """Points ``[N, 3]`` spread evenly over the surface of a grid, the same at every call.
+
+    Args:
+        occupancy: ``[R, R, R]`` in [0, 1].
+        count: Number of points N.
+
+    Raises:
+        ReconstructionError: The grid is empty.
+    """
+    mesh = extract(occupancy, surface_level(occupancy))
+    return sample_surface(mesh, count, np.random.default_rng(0))[0]
+
+
+def occupancy_field(occupancy: np.ndarray, resolution: int, smoothing: float) -> np.ndarray:
+    """Voxels as a finer field ``[R, R, R]``, positive inside, whose slope is about 1 for each cell.
+
+    A little blur and cubic interpolation, as the steps of a grid are not the object's.
+
+    Args:
+        occupancy: ``[S, S, S]`` in [0, 1].
+        resolution: Cells along each axis.
+        smoothing: Multiplies the blur.
+    """
+    finer = resolution / len(occupancy)
+    smooth = gaussian_filter(occupancy, smoothing * VOXEL_BLUR, mode="constant")
+    fine = np.asarray(zoom(smooth, finer, order=3, mode="grid-constant", grid_mode=True))
+    return finer * (fine - surface_level(fine))
 
 
 def gap_closing_width(points: Tensor, resolution: int, detail: float) -> float:
@@ -157,9 +206,12 @@ def _filled(field: np.ndarray) -> np.ndarray:
     return np.where(solid & (field <= 0), 1.0, field)
 
 
-def _agrees(points: Tensor, views: Views) -> bool:
-    places = points.cpu().double().numpy()
-    return cloud_overlap(places, views.cameras[0], views.masks[0]) >= CARVING_OVERLAP
+def _agrees(points: np.ndarray, views: Views) -> bool:
+    return cloud_overlap(points, views.cameras[0], views.masks[0]) >= CARVING_OVERLAP
+
+
+def _numbers(values: Tensor) -> np.ndarray:
+    return values.cpu().double().numpy()
 
 
 def _cone(field: np.ndarray, views: Views) -> np.ndarray:
