@@ -42,7 +42,7 @@ SPEC = MethodSpec(
     params=Params,
     presets={
         "draft": {"resolution": 64, "rounds": 9, "smoothing_rounds": 8},
-        "standard": {},
+        "standard": {"resolution": 128, "rounds": 24, "smoothing_rounds": 12},
         "high": {"resolution": 160, "rounds": 24, "smoothing_rounds": 20},
     },
     image_size={"draft": 256, "standard": 512, "high": 1024},
