@@ -40,6 +40,7 @@ def main() -> None:
         packages = " ".join(TOOLS.values())
         sys.exit(f"Not found: {', '.join(missing)}. BLENDER=... names Blender; Debian: {packages}.")
     arguments.pictures.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(arguments.pictures / "dataset", ignore_errors=True)  # an earlier run's
     # Not resolved: a virtual environment's Python is a link, and is known by where it lies.
     python = Path(os.path.abspath(arguments.python))  # noqa: PTH100
     words = [arguments.archive.resolve(), python, arguments.pictures.resolve()]

@@ -57,7 +57,7 @@ SPEC = MethodSpec(
         "high": {"points": 32_000, "steps": 300, "resolution": 192},
     },
     image_size={"draft": 128, "standard": 256, "high": 512},
-    seconds={"draft": 10, "standard": 30, "high": 200},
+    seconds={"draft": 5, "standard": 9, "high": 200},
     memory_gib={"draft": 1, "standard": 1, "high": 2},
 )
 

@@ -46,6 +46,6 @@ SPEC = MethodSpec(
         "high": {"resolution": 160, "rounds": 24, "smoothing_rounds": 20},
     },
     image_size={"draft": 256, "standard": 512, "high": 1024},
-    seconds={"draft": 6, "standard": 18, "high": 90},
+    seconds={"draft": 6, "standard": 33, "high": 90},
     memory_gib={"draft": 1, "standard": 1, "high": 2},
 )
