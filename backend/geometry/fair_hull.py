@@ -269,21 +269,16 @@ class Contacts:
 
         A ray that finds none keeps the one at which the hull is largest.
         """
-        parts, views, count = [], [], 0
+        parts, views = [], [np.zeros(0, np.int64)]
         for view, rays in view_rays(silhouettes, self.resolution, rim):
             samples = RaySamples.near(*rays, self.upper)
             hull = sample_grid(torch.as_tensor(self.upper), samples.points).numpy()
             allowed = hull > least
             allowed[samples.largest(hull)] = True
             samples = samples.where(allowed)
-            parts.append(RaySamples(samples.points, samples.ray + count))
+            parts.append(samples)
             views.append(np.full(len(samples.ray), view))
-            count += len(rays[0])
-        if not parts:
-            return RaySamples(torch.zeros((0, 3)), np.zeros(0, np.int64)), np.zeros(0, np.int64)
-        points = torch.cat([part.points for part in parts])
-        ray = np.concatenate([part.ray for part in parts])
-        return RaySamples(points, ray), np.concatenate(views)
+        return RaySamples.joined(parts), np.concatenate(views)
 
     def bound(self, field: np.ndarray, first: bool = False) -> Bound:
         """What the rays ask of the current field.
@@ -294,7 +289,6 @@ class Contacts:
         """
         values, upper = torch.as_tensor(field), self.upper.ravel()
         lower = np.full(field.size, -np.inf, np.float32)
-        rims = np.zeros(field.size, np.uint8)
         chosen = self.insides.largest(sample_grid(values, self.insides.points).numpy())
         cells = _cells_around(self.insides.points[chosen], self.resolution)
         lower[cells] = np.minimum(upper[cells], _INSIDE)
@@ -316,7 +310,7 @@ class Contacts:
         many = max(_EDGE_VIEWS, round(16 * self._views / self.resolution))
         edges = np.ones(rims.shape, bool)
         inner = (slice(_BORDER, -_BORDER),) * 3
-        edges[inner] = maximum_filter(rims.astype(np.uint8), 3)[inner] >= many
+        edges[inner] = maximum_filter(rims.astype(np.uint16), 3)[inner] >= many
         return edges
 
 
@@ -341,6 +335,7 @@ OUTLINE = 3.0
 """Pixels inside a mask's contour that :func:`refined` looks through one by one."""
 
 _FAR = 1e3
+"""More than any field's values differ by, in cells."""
 
 
 def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:

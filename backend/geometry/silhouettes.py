@@ -146,10 +146,12 @@ class RaySamples:
     Attributes:
         points: ``[K, 3]``.
         ray: ``[K]`` int64, ascending; not every ray need have one.
+        count: N.
     """
 
     points: Tensor
     ray: np.ndarray
+    count: int
 
     @classmethod
     def near(cls, origins: Tensor, directions: Tensor, upper: np.ndarray) -> RaySamples:
@@ -170,11 +172,20 @@ class RaySamples:
         ray = ray.repeat_interleave(4)
         share = (4 * step[:, None] + torch.arange(4) + 0.5).view(-1) / (4 * steps)
         distance = start[ray] + share * length[ray]
-        return cls(origins[ray] + distance[:, None] * along[ray], ray.numpy())
+        return cls(origins[ray] + distance[:, None] * along[ray], ray.numpy(), len(origins))
+
+    @classmethod
+    def joined(cls, parts: Sequence[RaySamples]) -> RaySamples:
+        """The samples of all rays, one part's after the other's."""
+        parts = [cls(torch.zeros((0, 3)), np.zeros(0, np.int64), 0), *parts]
+        before = np.cumsum([0] + [part.count for part in parts])
+        rays = [part.ray + first for part, first in zip(parts, before, strict=False)]
+        points = torch.cat([part.points for part in parts])
+        return cls(points, np.concatenate(rays), int(before[-1]))
 
     def where(self, chosen: np.ndarray) -> RaySamples:
         """Those samples of which ``chosen`` ``[K]`` is true."""
-        return RaySamples(self.points[torch.as_tensor(chosen)], self.ray[chosen])
+        return RaySamples(self.points[torch.as_tensor(chosen)], self.ray[chosen], self.count)
 
     def largest(self, values: np.ndarray) -> np.ndarray:
         """For each ray that has samples, the index of the first with its largest value."""

@@ -64,8 +64,8 @@ def with_mirrors(views: Views, wanted: str) -> Views:
     Args:
         views: In the unit cube.
         wanted: ``"auto"`` takes the planes that the silhouettes show and that tell something new;
-            ``"x"`` or ``"y"`` takes the
-            best plane across that axis, whatever they show; ``"none"`` none.
+            ``"x"`` or ``"y"`` takes the best plane across that axis, whatever they show;
+            ``"none"`` none.
 
     Returns:
         The views, with ``mirrors`` and ``distances``; cameras and ``to_world`` have moved with the
@@ -123,14 +123,13 @@ class Contours:
         """Cast a ray through every cell or so of every contour."""
         self._silhouettes = silhouettes
         self._grid = torch.as_tensor(silhouettes.hull(COARSE)) / COARSE
-        points, owners, pixels = [], [], []
+        parts, pixels = [], [torch.zeros(0)]
         for view, rays in view_rays(silhouettes, RESOLUTION, True):
-            samples = RaySamples.near(*rays, silhouettes.hull(COARSE))
-            owners.append(torch.as_tensor(samples.ray) + sum(map(len, pixels)))
-            points.append(samples.points)
+            parts.append(RaySamples.near(*rays, silhouettes.hull(COARSE)))
             scale = RESOLUTION * pixels_per_cell(silhouettes.cameras, view, RESOLUTION)
-            pixels.append(torch.full((len(rays[0]),), scale))
-        self._points, self._owner, self._pixels = map(torch.cat, (points, owners, pixels))
+            pixels.append(torch.full((parts[-1].count,), scale))
+        samples, self._pixels = RaySamples.joined(parts), torch.cat(pixels)
+        self._points, self._owner = samples.points, torch.as_tensor(samples.ray)
         # What lies a whole cell below the deepest sample is of no use to any ray.
         values = sample_grid(self._grid, self._points)
         most = torch.full_like(self._pixels, -1.0).scatter_reduce(0, self._owner, values, "amax")

@@ -23,7 +23,7 @@ from torch import Tensor
 from ..geometry.cameras import Cameras
 from . import scanline
 
-NEAR = 1e-6
+NEAR = scanline.NEAR
 _CHUNK = 1 << 21
 
 
@@ -159,11 +159,7 @@ def silhouette(
     """
     fine = _enlarged(cameras, supersample)
     height, width = fine.image_size
-    covered = vertices.new_zeros(height * width)
-    if vertices.device.type == "cpu":
-        covered[torch.as_tensor(_scanned(vertices, faces, fine, view).sample)] = 1.0
-    else:
-        covered[(rasterize_with_torch(vertices, faces, fine, view).face >= 0).view(-1)] = 1.0
+    covered = depth_map(vertices, faces, fine, view).isfinite().to(vertices.dtype)
     blocks = covered.view(height // supersample, supersample, width // supersample, supersample)
     return blocks.mean(dim=(1, 3))
 

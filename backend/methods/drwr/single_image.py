@@ -173,7 +173,7 @@ def gap_closing_width(points: Tensor, resolution: int, detail: float) -> float:
     Raises:
         ReconstructionError: The points are not finite.
     """
-    places = points.cpu().double().numpy()
+    places = _numbers(points)
     if not np.isfinite(places).all():
         raise ReconstructionError("the network's points are not finite; use another checkpoint.")
     distances, _ = KDTree(places).query(places, k=min(9, len(places)))
@@ -191,7 +191,7 @@ def density_field(points: Tensor, resolution: int, width: float) -> np.ndarray:
         resolution: Cells along each axis.
         width: Standard deviation in cells of the Gaussian that each point becomes.
     """
-    places = points.cpu().double().numpy()
+    places = _numbers(points)
     density = points_to_density(points, resolution, width)
     cells = np.floor((places + 0.5) * resolution).astype(int).clip(0, resolution - 1)
     least = SURFACE_SHARE * float(np.median(density[tuple(cells.T)]))
