@@ -26,16 +26,17 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import trimesh
 from PIL import Image
-from trimesh.visual.material import PBRMaterial
 
 from .errors import InputError
 from .files import png, write_files
 from .geometry.mesh import Mesh
+
+if TYPE_CHECKING:
+    import trimesh
 
 SUFFIXES = (".glb", ".obj", ".ply")
 ARRAYS_SUFFIX = ".npz"
@@ -370,6 +371,8 @@ class _Part:
 
 
 def _load_parts(path: Path, turn_obj: bool = True) -> list[_Part]:
+    import trimesh  # here, as it takes a fifth of a second and a reconstruction only writes
+
     if not path.is_file():
         raise InputError(f"the mesh file '{path}' does not exist.")
     try:
@@ -431,6 +434,8 @@ def _decoded(colors: np.ndarray, linear: bool) -> np.ndarray:
 
 def _material_of(visual: Any, linear: bool) -> tuple[np.ndarray, Image.Image | None]:
     """The material's colour ``[3]`` in sRGB and its picture."""
+    from trimesh.visual.material import PBRMaterial
+
     material = visual.material
     if isinstance(material, PBRMaterial):
         factor, image = material.baseColorFactor, material.baseColorTexture

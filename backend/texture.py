@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
 import xatlas
-from scipy.ndimage import distance_transform_edt
 from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import spsolve
@@ -29,6 +28,7 @@ from torch import Tensor
 
 from .geometry.cameras import Cameras
 from .geometry.mesh import Mesh
+from .geometry.visual_hull import to_nearest_zero
 from .rendering.mesh_rasterizer import Fragments, depth_map, rasterize
 from .views import Camera, View
 
@@ -66,6 +66,15 @@ class _Points:
     trust: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class _Sight:
+    """A view and the depth map ``nearest`` of what it sees, from ``camera`` at its resolution."""
+
+    view: View
+    camera: Camera
+    nearest: Tensor
+
+
 def vertex_colors(mesh: Mesh, views: Sequence[View], device: torch.device | str) -> Mesh:
     """Colour the vertices.
 
@@ -79,7 +88,8 @@ def vertex_colors(mesh: Mesh, views: Sequence[View], device: torch.device | str)
         The mesh with vertex colours.
     """
     surface = _surface(mesh, device)
-    return replace(mesh, vertex_colors=_colors_of_vertices(mesh, surface, views)[0])
+    sights = _sights(surface, views)
+    return replace(mesh, vertex_colors=_colors_of_vertices(mesh, surface, sights)[0])
 
 
 def bake_texture(
@@ -98,7 +108,8 @@ def bake_texture(
         The mesh with ``face_uvs``, ``texture``, and vertex colours as well.
     """
     surface = _surface(mesh, device)
-    fallback, trust = _colors_of_vertices(mesh, surface, views)
+    sights = _sights(surface, views)
+    fallback, trust = _colors_of_vertices(mesh, surface, sights)
     face_uvs = _unwrap(mesh, resolution)
     atlas = _rasterize_atlas(face_uvs, resolution, surface.vertices.device)
     covered = (atlas.face >= 0).view(-1)
@@ -111,7 +122,7 @@ def bake_texture(
         torch.stack([_interpolate(view[:, None], corners, weights)[:, 0] for view in trust]),
     )
     start = _interpolate(torch.as_tensor(fallback).to(weights), corners, weights)
-    colors = _blend(surface, points, views, start).cpu().numpy()
+    colors = _blend(surface, points, sights, start).cpu().numpy()
     texture = np.zeros((resolution, resolution, 3), dtype=np.float32)
     inside = covered.view(resolution, resolution).cpu().numpy()
     texture[inside] = colors
@@ -143,18 +154,30 @@ def _interpolate(values: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
 # What a view sees -------------------------------------------------------------------------------
 
 
-def _look(surface: _Surface, points: _Points, view: View) -> tuple[Tensor, Tensor, Tensor]:
+def _sights(surface: _Surface, views: Sequence[View]) -> list[_Sight]:
+    sights = []
+    for view in views:
+        height, width = view.camera.image_size
+        zoom = min(1.0, _LARGEST_DEPTH_MAP / max(height, width))
+        size = max(1, round(height * zoom)), max(1, round(width * zoom))
+        camera = view.camera.resampled(0.0, 0.0, zoom, size)
+        nearest = depth_map(surface.vertices, surface.faces, _stack(camera, surface), 0)
+        sights.append(_Sight(view, camera, nearest))
+    return sights
+
+
+def _look(surface: _Surface, points: _Points, sight: _Sight) -> tuple[Tensor, Tensor, Tensor]:
     """Which points a view sees.
 
     Returns:
         Indices ``[M]`` of the points seen, their colours ``[M, 3]`` and weights ``[M]``.
     """
-    camera = view.camera
+    view, camera = sight.view, sight.view.camera
     cosine = _cosine(camera, points)
     index = (cosine > _LEAST_COSINE).nonzero()[:, 0]
     cosine = cosine[index]
     pixels, depth = (p[0] for p in _stack(camera, surface).project(points.positions[index]))
-    sharp = _visibility(surface, view, pixels, depth, cosine)
+    sharp = _visibility(surface, sight, pixels, depth, cosine)
     picture = _premultiplied(view, _zoom(camera, points), surface.vertices.device)
     sampled = _sample(picture, pixels / pixels.new_tensor(camera.image_size[::-1]))
     colors = sampled[:, :3] / sampled[:, 3:].clamp(min=1e-6)
@@ -184,26 +207,23 @@ def _pixel_length(camera: Camera, depth: Tensor) -> Tensor:
 
 
 def _visibility(
-    surface: _Surface, view: View, pixels: Tensor, depth: Tensor, cosine: Tensor
+    surface: _Surface, sight: _Sight, pixels: Tensor, depth: Tensor, cosine: Tensor
 ) -> Tensor:
     """Trust in [0, 1] that a view sees points: 0 = hidden, ``_DOUBT`` = close to an outline."""
-    height, width = view.camera.image_size
-    zoom = min(1.0, _LARGEST_DEPTH_MAP / max(height, width))
-    size = max(1, round(height * zoom)), max(1, round(width * zoom))
-    camera = view.camera.resampled(0.0, 0.0, zoom, size)
+    camera, nearest, size = sight.camera, sight.nearest, sight.camera.image_size
+    zoom = max(size) / max(sight.view.camera.image_size)
     column = (pixels[:, 0] * zoom).long().clamp(0, size[1] - 1)
     row = (pixels[:, 1] * zoom).long().clamp(0, size[0] - 1)
-    nearest = depth_map(surface.vertices, surface.faces, _stack(camera, surface), 0)
     around = -functional.max_pool2d(-nearest[None, None], 5, stride=1, padding=2)[0, 0]
     # A slanted surface is itself nearer at the next pixel.
     slope = _pixel_length(camera, depth) * (1 / cosine.square() - 1).clamp(min=0).sqrt()
     limit = depth - 0.005 * surface.size
     nothing_before = nearest[row, column] >= limit - 1.5 * slope
     nothing_beside = around[row, column] >= limit - 4.0 * slope
-    inside = _distance_to_outline(view.mask, size, pixels.device)[row, column]
+    inside = _distance_to_outline(sight.view.mask, size, pixels.device)[row, column]
     calm = ((inside - 1.0) / (0.01 * max(size) + 1.0)).clamp(0.0, 1.0)
     trust = (nothing_beside * calm * calm * (3.0 - 2.0 * calm)).clamp(min=_DOUBT)
-    return trust * nothing_before * _in_picture(view.camera, pixels, depth)
+    return trust * nothing_before * _in_picture(sight.view.camera, pixels, depth)
 
 
 def _in_picture(camera: Camera, pixels: Tensor, depth: Tensor) -> Tensor:
@@ -218,8 +238,8 @@ def _distance_to_outline(mask: np.ndarray, size: tuple[int, int], device: torch.
     Where the object goes on beyond the picture, the picture's border is no outline.
     """
     small = functional.interpolate(torch.as_tensor(mask)[None, None].float(), size, mode="area")
-    distance = np.asarray(distance_transform_edt(small[0, 0].numpy() > 0.5), dtype=np.float32)
-    return torch.as_tensor(distance, device=device)
+    distance = to_nearest_zero((small[0, 0].numpy() > 0.5).astype(np.uint8))
+    return torch.as_tensor(distance, dtype=torch.float32, device=device)
 
 
 def _zoom(camera: Camera, points: _Points) -> float:
@@ -255,12 +275,14 @@ def _sample(picture: Tensor, places: Tensor) -> Tensor:
 # Blending ---------------------------------------------------------------------------------------
 
 
-def _blend(surface: _Surface, points: _Points, views: Sequence[View], fallback: Tensor) -> Tensor:
+def _blend(
+    surface: _Surface, points: _Points, sights: Sequence[_Sight], fallback: Tensor
+) -> Tensor:
     """Weighted mean ``[N, 3]`` of the views; ``fallback`` ``[N, 3]`` where all are in doubt."""
     total = torch.full_like(fallback[:, :1], _FALLBACK)
     colors = fallback * _FALLBACK
-    for number, view in enumerate(views):
-        index, seen, weight = _look(surface, points, view)
+    for number, sight in enumerate(sights):
+        index, seen, weight = _look(surface, points, sight)
         if points.trust is not None:
             weight = weight * points.trust[number, index]
         colors[index] += seen * weight[:, None]
@@ -269,17 +291,17 @@ def _blend(surface: _Surface, points: _Points, views: Sequence[View], fallback: 
 
 
 def _colors_of_vertices(
-    mesh: Mesh, surface: _Surface, views: Sequence[View]
+    mesh: Mesh, surface: _Surface, sights: Sequence[_Sight]
 ) -> tuple[np.ndarray, Tensor]:
     """Colours ``[V, 3]`` of all vertices and how far each view agrees with the rest ``[K, V]``."""
     count = len(mesh.vertices)
     edges = mesh.vertices[mesh.faces[:, 0]] - mesh.vertices[mesh.faces[:, 1]]
     spacing = float(np.linalg.norm(edges, axis=1).mean())
     points = _Points(surface.vertices, surface.normals, spacing)
-    colors = surface.vertices.new_zeros((len(views), count, 3))
-    weights = surface.vertices.new_zeros((len(views), count))
-    for number, view in enumerate(views):
-        index, seen, weight = _look(surface, points, view)
+    colors = surface.vertices.new_zeros((len(sights), count, 3))
+    weights = surface.vertices.new_zeros((len(sights), count))
+    for number, sight in enumerate(sights):
+        index, seen, weight = _look(surface, points, sight)
         colors[number, index], weights[number, index] = seen, weight
     trust = _agreement(colors, weights)
     weights = weights * trust
@@ -364,10 +386,15 @@ def _rasterize_atlas(face_uvs: np.ndarray, resolution: int, device: torch.device
 
 def _pad(texture: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Continue the charts outward, so that filtering meets no foreign colour at their seams."""
-    transform = distance_transform_edt(~inside, return_indices=True)
-    distance, (row, column) = cast(tuple[np.ndarray, np.ndarray], transform)
-    mean = texture[inside].mean(axis=0) if inside.any() else np.full(3, 0.5)
-    return np.where(distance[..., None] > 2 * _PADDING, mean, texture[row, column])
+    if not inside.any():
+        return np.full_like(texture, 0.5)
+    distance, nearest = cv2.distanceTransformWithLabels(
+        (~inside).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    color = np.zeros((nearest.max() + 1, 3), np.float32)
+    color[nearest[inside]] = texture[inside]
+    mean = texture[inside].mean(axis=0)
+    return np.where(distance[..., None] > 2 * _PADDING, mean, color[nearest])
 
 
 def _to_bytes(colors: np.ndarray) -> np.ndarray:

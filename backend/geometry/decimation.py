@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import fast_simplification
 import numpy as np
-from scipy.spatial import KDTree
 
 from ..errors import ReconstructionError
 from .mesh import Mesh
@@ -67,6 +66,9 @@ def _with_colors_of(mesh: Mesh, simple: Mesh) -> Mesh:
     """Colour ``simple`` by the nearest vertices of ``mesh``, nearer ones counting more."""
     if mesh.vertex_colors is None:
         return simple
+    # Here, as it takes a tenth of a second and few meshes have colors.
+    from scipy.spatial import KDTree
+
     distance, index = KDTree(mesh.vertices).query(simple.vertices, k=4)
     weights = 1.0 / np.maximum(distance, 1e-9 * float(np.ptp(mesh.vertices)))
     weights = weights / weights.sum(axis=1, keepdims=True)

@@ -39,16 +39,17 @@ from torch.nn import functional
 from .silhouettes import (
     RaySamples,
     Silhouettes,
-    cast_rays,
     folded,
     hull_near_surface,
+    outline_rays,
     sample_grid,
     view_rays,
+    without_stray_pieces,
 )
 
 _PENALTY = 1e-3
 _RELAXATION = 1.6
-ROUNDS = 10
+ROUNDS = 8
 """How often, on the finest grid, the contacts are chosen; 30 is converged."""
 _GRAZING = -0.75
 """Where the hull is above this, in cells, a ray on a contour may touch the surface."""
@@ -108,7 +109,7 @@ class Fairing:
         self.resolution = upper.shape[0]
         self.upper = upper
         self._contacts = Contacts(silhouettes, upper)
-        self._smooth = start
+        self._smooth = start.copy()
         self._dual = np.zeros_like(start)
         self._keep = _PENALTY / (_laplacian_eigenvalues(self.resolution) ** 3 + _PENALTY)
         views = silhouettes.number_of_views
@@ -131,10 +132,16 @@ class Fairing:
             if target is not None:
                 pull = target.weight * target.field
                 proposed = (_PENALTY * proposed + pull) / (_PENALTY + target.weight)
-            bounded = np.minimum(np.maximum(proposed, lower), self.upper)
-            mixed = _RELAXATION * bounded + (1 - _RELAXATION) * self._smooth
-            self._smooth = _filtered(mixed - self._dual + creases, self._keep)
-            self._dual += self._smooth - mixed
+            # In place: fresh memory costs more than the arithmetic.
+            np.maximum(proposed, lower, out=proposed)
+            np.minimum(proposed, self.upper, out=proposed)
+            proposed *= _RELAXATION
+            self._smooth *= 1 - _RELAXATION
+            proposed += self._smooth
+            self._dual -= proposed
+            np.subtract(creases, self._dual, out=proposed)
+            self._smooth = _filtered(proposed, self._keep)
+            self._dual += self._smooth
         self._bound = self._contacts.bound(self._smooth)
 
 
@@ -231,8 +238,8 @@ def _divergence(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _filtered(field: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Multiply the field's cosine coefficients."""
-    spectrum = scipy.fft.dctn(field, norm="ortho", workers=-1)
+    """Multiply the field's cosine coefficients; the field's memory is used up."""
+    spectrum = scipy.fft.dctn(field, norm="ortho", workers=-1, overwrite_x=True)
     spectrum *= factors
     return np.asarray(scipy.fft.idctn(spectrum, norm="ortho", workers=-1, overwrite_x=True))
 
@@ -331,9 +338,6 @@ def _cells_around(points: Tensor, resolution: int) -> np.ndarray:
     )
 
 
-OUTLINE = 3.0
-"""Pixels inside a mask's contour that :func:`refined` looks through one by one."""
-
 _FAR = 1e3
 """More than any field's values differ by, in cells."""
 
@@ -359,13 +363,11 @@ def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
     if silhouettes.mirrors:  # what is too thin is lost in many views' hull as well
         hull = hull_near_surface(replace(silhouettes, mirrors=()), fine)
     cells = []
-    for view, distance in enumerate(silhouettes.distances.cpu().numpy()):
-        rows, columns = np.nonzero((distance > 0.5) & (distance < OUTLINE))
-        pixels = np.stack([columns, rows], axis=1) + 0.5
-        samples = RaySamples.near(*cast_rays(silhouettes, view, pixels), hull.numpy())
+    for rays in outline_rays(silhouettes):
+        samples = RaySamples.near(*rays, hull.numpy())
         values = sample_grid(inside, samples.points).numpy()
         deepest = samples.largest(values)
-        empty = np.zeros(len(pixels), bool)
+        empty = np.zeros(samples.count, bool)
         empty[samples.ray[deepest]] = values[deepest] < 0
         samples, values = samples.where(empty[samples.ray]), values[empty[samples.ray]]
         in_hull = sample_grid(hull, samples.points).numpy() > 0
@@ -373,4 +375,4 @@ def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
         cells.append(_cells_around(samples.points[chosen], fine))
     missing = torch.as_tensor(np.concatenate(cells))
     inside.view(-1)[missing] = hull.view(-1)[missing]
-    return inside.numpy()
+    return without_stray_pieces(silhouettes, inside.numpy())

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
+from scipy.ndimage import label
 from skimage.measure import find_contours
 from torch import Tensor
 from torch.nn import functional
@@ -107,6 +109,17 @@ def view_rays(
         pixels = _contour(distance, pitch) if rim else _interior(distance, pitch)
         if len(pixels):
             yield view, cast_rays(silhouettes, view, pixels)
+
+
+OUTLINE = 3.0
+"""How far inside a mask's contour, in pixels, :func:`outline_rays` go."""
+
+
+def outline_rays(silhouettes: Silhouettes) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each view, rays through every pixel just inside its contour, as :func:`cast_rays`."""
+    for view, distance in enumerate(silhouettes.distances.cpu().numpy()):
+        rows, columns = np.nonzero((distance > 0.5) & (distance < OUTLINE))
+        yield cast_rays(silhouettes, view, np.stack([columns, rows], axis=1) + 0.5)
 
 
 def cast_rays(silhouettes: Silhouettes, view: int, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -242,3 +255,55 @@ def hull_near_surface(silhouettes: Silhouettes, resolution: int) -> Tensor:
     values = signed_hull(silhouettes.distances, silhouettes.cameras, points).cpu() * resolution
     hull[near] = values
     return torch.as_tensor(folded(hull.numpy(), silhouettes.mirrors, np.minimum))
+
+
+NEEDED = 10
+"""So many rays through the masks' outlines must meet a piece and nothing else, or it is stray."""
+
+
+def without_stray_pieces(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
+    """Clear away the pieces of a solid that the silhouettes do without, the smallest first.
+
+    Where no view looks between its parts, a hull has phantoms: pieces that hide behind the object
+    in every view. A true piece, however small, fills some part of a mask alone.
+
+    Args:
+        silhouettes: Views in the unit cube.
+        field: ``[R, R, R]`` in cells, positive inside.
+
+    Returns:
+        The field, negative in every stray piece.
+    """
+    number, pieces = cast(tuple[np.ndarray, int], label(field > 0))
+    if pieces < 2:
+        return field
+    ray, piece = _met_pieces(silhouettes, number)
+    others = np.bincount(ray) - 1
+    order = np.argsort(piece, kind="stable")
+    rays = np.split(ray[order], np.searchsorted(piece[order], np.arange(1, pieces + 1))[1:])
+    stray = np.zeros(pieces + 1, bool)
+    for one in np.argsort(np.bincount(number.ravel())[1:])[:-1]:
+        if (others[rays[one]] == 0).sum() < NEEDED:
+            others[rays[one]] -= 1
+            stray[one + 1] = True
+    return np.where(stray[number], -field, field)
+
+
+def _met_pieces(silhouettes: Silhouettes, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rays through the masks' outlines and the pieces that they meet, pair by pair.
+
+    Args:
+        silhouettes: Views in the unit cube.
+        number: ``[R, R, R]`` of the piece in each cell, 0 where there is none.
+    """
+    pairs, before = [np.zeros((0, 2), np.int64)], 0
+    solid = np.where(number > 0, np.float32(0), np.float32(-np.inf))
+    for rays in outline_rays(silhouettes):
+        samples = RaySamples.near(*rays, solid)
+        cells = ((samples.points.numpy() + 0.5) * len(number)).astype(np.int64)
+        met = number[tuple(cells.clip(0, len(number) - 1).T)]
+        every = np.stack([samples.ray + before, met], axis=1)[met > 0]
+        pairs.append(np.unique(every, axis=0))
+        before += samples.count
+    ray, piece = np.concatenate(pairs).T
+    return ray, piece

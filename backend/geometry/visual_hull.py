@@ -48,15 +48,15 @@ def mask_distance(mask: np.ndarray, known: np.ndarray | None = None) -> np.ndarr
     distance = np.full(inside.shape, far, np.float32)
     if inside.any() and not inside.all():
         # Each transform measures to the nearest cell centre of the other side, half a cell too far.
-        to_outside, to_inside = _to_nearest_zero(inside) - 0.5, _to_nearest_zero(1 - inside) - 0.5
+        to_outside, to_inside = to_nearest_zero(inside) - 0.5, to_nearest_zero(1 - inside) - 0.5
         distance = np.where(inside > 0, to_outside, -to_inside) / 2
     elif not inside.any():
         distance = -distance
     return distance.reshape(height, 2, width, 2).mean(axis=(1, 3)).astype(np.float32)
 
 
-def _to_nearest_zero(image: np.ndarray) -> np.ndarray:
-    """Distance to the nearest zero, ``[H, W]`` float64, the same bits on every run."""
+def to_nearest_zero(image: np.ndarray) -> np.ndarray:
+    """Distance to the nearest zero of a byte picture, ``[H, W]`` float64, the same bits always."""
     distance = cv2.distanceTransform(image, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # The last bits depend on where the array lies in memory; but squares are whole numbers.
     return np.sqrt(np.rint(distance.astype(np.float64) ** 2))

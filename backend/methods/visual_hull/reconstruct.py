@@ -7,7 +7,7 @@ import torch
 from ...geometry.fair_hull import fair_hull, refined
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
-from ...geometry.silhouettes import Silhouettes, hull_near_surface
+from ...geometry.silhouettes import Silhouettes, hull_near_surface, without_stray_pieces
 from ...views import Views
 from ..interface import Report
 from . import Params
@@ -38,7 +38,8 @@ class VisualHull:
         silhouettes = Silhouettes.of(views, self.device)
         rounded = round_target(silhouettes, params.resolution, params.rounding)
         if params.fairness == 0 and rounded is None:
-            return extract(hull_near_surface(silhouettes, 2 * params.resolution).numpy())
+            hull = hull_near_surface(silhouettes, 2 * params.resolution).numpy()
+            return extract(without_stray_pieces(silhouettes, hull))
         field = rounded.field if rounded else silhouettes.hull(params.resolution)
         if params.fairness > 0:
             report(0.1, "smoothing the hull", extract(field))
