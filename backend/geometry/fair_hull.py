@@ -17,6 +17,10 @@ contour ``f`` must reach ``u`` somewhere (there, the surface touches the ray and
 holds the ray), and along every ray inside a mask it must come inside. Where on the ray is not
 known: it is where the current ``f`` is largest, chosen anew as ``f`` goes.
 
+Many views leave a hull that lies so close that it is worth more than a surface drawn by least
+bending alone, which sags between the rims. What a hull stands off shrinks with the square of the
+number of views, so the field is drawn to the bound with a weight that grows with the fourth power.
+
 The obstacle problem is solved by the alternating direction method of multipliers (S. Boyd et al.,
 "Distributed Optimization and Statistical Learning via ADMM", 2011, section 5): the energy's step
 is diagonal in the cosine basis, the bounds' step is a clamp. Huber's line is the square of what is
@@ -62,6 +66,12 @@ _CREASE = 0.06
 
 More views leave flatter ridges on the hull, which a lower limit still tells from true edges.
 """
+_CLOSENESS = 1e-4
+"""Weight of the pull to the exact hull with 48 views."""
+
+_FURTHEST = 1.0
+"""Cells from which on the exact hull pulls no harder."""
+
 _CREASE_STEPS = 4
 """Steps between two looks for creases."""
 
@@ -104,8 +114,21 @@ def folded_target(target: Target, mirrors: Sequence[str]) -> Target:
 class Fairing:
     """The obstacle problem on one grid, in a state from which it can go on."""
 
-    def __init__(self, silhouettes: Silhouettes, upper: np.ndarray, start: np.ndarray) -> None:
-        """Start from a field ``[R, R, R]`` in cells, below the bound ``upper``."""
+    def __init__(
+        self,
+        silhouettes: Silhouettes,
+        upper: np.ndarray,
+        start: np.ndarray,
+        is_solution: bool = False,
+    ) -> None:
+        """Make ready.
+
+        Args:
+            silhouettes: Views in the unit cube.
+            upper: ``[R, R, R]`` in cells, the exact hull.
+            start: ``[R, R, R]`` in cells, below ``upper``.
+            is_solution: Whether ``start`` says where the surface touches the rays.
+        """
         self.resolution = upper.shape[0]
         self.upper = upper
         self._contacts = Contacts(silhouettes, upper)
@@ -113,25 +136,38 @@ class Fairing:
         self._dual = np.zeros_like(start)
         self._keep = _PENALTY / (_laplacian_eigenvalues(self.resolution) ** 3 + _PENALTY)
         views = silhouettes.number_of_views
+        self._closeness = np.full_like(start, _CLOSENESS * (views / 48) ** 4)
         self._crease = _CREASE * (8 / views) * (96 / self.resolution) ** 2
-        self._bound = self._contacts.bound(start, first=True)
+        self._bound = self._contacts.bound(start, first=not is_solution)
 
     @property
     def field(self) -> np.ndarray:
         """The current solution, within its bounds."""
         return np.minimum(np.maximum(self._smooth, self._bound.lower), self.upper)
 
-    def advance(self, steps: int, target: Target | None = None) -> None:
-        """Take ADMM steps, then choose the contacts anew."""
+    def advance(
+        self, steps: int, target: Target | None = None, faith: np.ndarray | None = None
+    ) -> None:
+        """Take ADMM steps, then choose the contacts anew.
+
+        Args:
+            steps: How many.
+            target: What else pulls.
+            faith: ``[R, R, R]`` share of the pull to the exact hull, 0 where it is known to be far.
+        """
         lower, creases = self._bound.lower, np.zeros_like(self._smooth)
+        weight = self._closeness if faith is None else self._closeness * faith
+        pull = weight * np.minimum(self.upper, self._smooth + np.float32(_FURTHEST))
+        if target is not None:
+            weight, pull = weight + target.weight, pull + target.weight * target.field
+        keep, pull = _PENALTY / (_PENALTY + weight), pull / (_PENALTY + weight)
         limits = _face_limits(np.where(self._bound.edges, np.float32(0), np.float32(self._crease)))
         for step in range(steps):
             if step % _CREASE_STEPS == 0:
                 creases = _creases(self._smooth, limits) / _PENALTY
             proposed = self._smooth + self._dual
-            if target is not None:
-                pull = target.weight * target.field
-                proposed = (_PENALTY * proposed + pull) / (_PENALTY + target.weight)
+            proposed *= keep
+            proposed += pull
             # In place: fresh memory costs more than the arithmetic.
             np.maximum(proposed, lower, out=proposed)
             np.minimum(proposed, self.upper, out=proposed)
@@ -170,7 +206,7 @@ def fair_hull(
     fairing = Fairing(silhouettes, most, most)
     for index, level in enumerate(levels):
         if index > 0:
-            start = _prolonged(fairing.field, level.resolution)
+            start = prolonged(fairing.field, level.resolution)
             fairing = Fairing(silhouettes, silhouettes.hull(level.resolution), start)
         pull = target(level.resolution)
         for turn in range(level.rounds):
@@ -188,7 +224,7 @@ def _levels(resolution: int, rounds: int) -> list[Level]:
     return levels
 
 
-def _prolonged(field: np.ndarray, resolution: int) -> np.ndarray:
+def prolonged(field: np.ndarray, resolution: int) -> np.ndarray:
     """Trilinear refinement; values are in cells and grow with their number."""
     finer = functional.interpolate(
         torch.as_tensor(field)[None, None], size=(resolution,) * 3, mode="trilinear"
@@ -359,7 +395,7 @@ def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
     """
     fine = 2 * field.shape[0]
     hull = hull_near_surface(silhouettes, fine)
-    inside = torch.minimum(torch.as_tensor(_prolonged(field, fine)), hull)
+    inside = torch.minimum(torch.as_tensor(prolonged(field, fine)), hull)
     if silhouettes.mirrors:  # what is too thin is lost in many views' hull as well
         hull = hull_near_surface(replace(silhouettes, mirrors=()), fine)
     cells = []

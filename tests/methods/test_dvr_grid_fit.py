@@ -18,6 +18,7 @@ from backend.methods.dvr.grid_fit import (
     disagreement,
     find_surface,
     fit,
+    hull_faith,
     spread,
     surface_motion,
 )
@@ -89,7 +90,7 @@ def test_one_step_undoes_a_displacement(views: Views, offset: float):
     """A ball ``offset`` cells too large is told to shrink by about that, and the other way."""
     photographs = Photographs.shrunk(views, 2, torch.device("cpu"))
     surface = find_surface(ball_field(RADIUS + offset / RESOLUTION), photographs.cameras)
-    motion, certainty = surface_motion(surface, photographs, RESOLUTION)
+    motion, certainty, _ = surface_motion(surface, photographs, RESOLUTION)
     certain = certainty > 0.2 * certainty.max()
     assert certain.float().mean() > 0.2
     assert float(motion[certain].median()) == pytest.approx(offset, abs=0.2)
@@ -121,8 +122,8 @@ def test_plain_colours_move_nothing(views: Views):
     grey = replace(views, images=np.full_like(views.images, 0.5))
     photographs = Photographs.shrunk(grey, 2, torch.device("cpu"))
     surface = find_surface(ball_field(RADIUS + 0.5 / RESOLUTION), photographs.cameras)
-    _, certainty = surface_motion(surface, photographs, RESOLUTION)
-    _, textured = surface_motion(surface, Photographs.shrunk(views, 2, torch.device("cpu")), 48)
+    _, certainty, _ = surface_motion(surface, photographs, RESOLUTION)
+    _, textured, _ = surface_motion(surface, Photographs.shrunk(views, 2, torch.device("cpu")), 48)
     assert float(certainty.mean()) < 0.01 * float(textured.mean())
 
 
@@ -165,3 +166,36 @@ def test_colours_find_a_dent_that_no_silhouette_shows():
     assert error(after) < 0.6 * before
     assert told == sorted(told)
     assert told[-1] == 1.0
+
+
+def test_photographs_that_tell_nothing_leave_the_fair_hull(views: Views):
+    """Of a plain ball all surfaces look alike: no round is so much better as to be believed."""
+    random = np.random.default_rng(0)
+    noise = random.normal(0.5, 0.02, views.images.shape).astype(np.float32)
+    silhouettes = Silhouettes.of(views)
+    fairing = fair_hull(silhouettes, RESOLUTION, rounds=2)
+    before = fairing.field
+    after = fit(
+        fairing,
+        replace(views, images=noise),
+        Schedule(3, 0.1),
+        torch.device("cpu"),
+        lambda share, _: None,
+    )
+    np.testing.assert_array_equal(after, before)
+
+
+def test_the_hull_is_believed_where_the_photographs_agree(views: Views):
+    photographs = Photographs.shrunk(views, 1, torch.device("cpu"))
+
+    def mean_faith(offset: float) -> float:
+        field = ball_field(RADIUS + offset / RESOLUTION)
+        surface = find_surface(field, photographs.cameras)
+        _, _, error = surface_motion(surface, photographs, RESOLUTION)
+        faith = hull_faith(surface, error, field)
+        assert faith.shape == field.shape
+        assert faith.max() <= 1.0
+        return float(faith[np.abs(field) < 1].mean())
+
+    assert mean_faith(0.0) > 0.9
+    assert mean_faith(3.0) < 0.7 * mean_faith(0.0)

@@ -21,7 +21,7 @@ class Params:
         16, "grid: how often the photographs are compared.", minimum=1, maximum=1000
     )
     smoothing_rounds: int = param(
-        16, "grid: how long the hull is smoothed beforehand.", minimum=1, maximum=200
+        8, "grid: how long the hull is smoothed beforehand.", minimum=1, maximum=200
     )
     trust: float = param(
         1.0, "grid: how much colors count against smoothness.", minimum=0.0, maximum=100.0
@@ -41,9 +41,9 @@ SPEC = MethodSpec(
     needs_checkpoint=False,
     params=Params,
     presets={
-        "draft": {"resolution": 64, "rounds": 9, "smoothing_rounds": 8},
-        "standard": {"resolution": 128, "rounds": 24, "smoothing_rounds": 12},
-        "high": {"resolution": 160, "rounds": 24, "smoothing_rounds": 20},
+        "draft": {"resolution": 64, "rounds": 9},
+        "standard": {"resolution": 128, "rounds": 24},
+        "high": {"resolution": 160, "rounds": 24},
     },
     image_size={"draft": 256, "standard": 512, "high": 1024},
     seconds={"draft": 6, "standard": 33, "high": 90},

@@ -19,7 +19,7 @@ takes hours. Here every part has a form that is solved instead of trained:
   bending energy alone decides: colour is trusted where views agree and texture exists.
 
 Some of the surface is held back: its colours steer nothing and only judge. The round they liked
-best is the result, so that a fit that does not carry over is given up.
+best is the result; a fit that does not carry over, or hardly, is given up for the fair hull.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 import torch
+from scipy.ndimage import minimum_filter
 from torch import Tensor
 from torch.nn import functional
 
@@ -37,7 +38,7 @@ from ...geometry.cameras import Cameras
 from ...geometry.fair_hull import Fairing, Target, folded_target
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
-from ...geometry.silhouettes import sample_grid
+from ...geometry.silhouettes import folded, sample_grid
 from ...rendering.mesh_rasterizer import depth_map
 from ...views import Views
 
@@ -55,6 +56,12 @@ MOST_CERTAIN = 50.0
 
 STEPS = 8
 """ADMM steps between two looks at the photographs."""
+
+CONTRADICTION = 0.02
+"""Difference of colours at which the exact hull's pull on the surface falls to a quarter."""
+
+LEAST_GAIN = 0.05
+"""Share of the held-back points' error that must go, or the fair hull stays as it is."""
 
 HELD_BACK = 10
 """One cell in so many is held back."""
@@ -159,15 +166,18 @@ def fit(
         field = fairing.field
         surface = find_surface(field, judge.cameras, views.mirrors)
         error = disagreement(surface, judge)
-        if error < best_error:
+        if turn == 0:
+            best_error = (1 - LEAST_GAIN) * error
+        elif error < best_error:
             best, best_error = field, error
         if turn == schedule.rounds:
             break
         photographs = scales[min(turn * len(scales) // schedule.rounds, len(scales) - 1)]
-        motion, certainty = surface_motion(surface, photographs, fairing.resolution)
+        motion, certainty, error = surface_motion(surface, photographs, fairing.resolution)
         steering = ~surface.judging
         target = spread(surface, motion, schedule.trust * certainty * steering, field)
-        fairing.advance(STEPS, folded_target(target, views.mirrors))
+        faith = folded(hull_faith(surface, error, field), views.mirrors, np.minimum)
+        fairing.advance(STEPS, folded_target(target, views.mirrors), faith)
         progress((turn + 1) / schedule.rounds, field)
     return best
 
@@ -249,12 +259,13 @@ def disagreement(surface: Surface, photographs: Photographs) -> float:
 
 def surface_motion(
     surface: Surface, photographs: Photographs, resolution: int
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """One Gauss-Newton step of the photometric loss for every point.
 
     Returns:
         ``[P]`` motion inward in cells, at most one; ``[P]`` certainty, the loss's second
-        derivative in units of ``NOISE`` per cell, 0 where fewer than two views see the point.
+        derivative in units of ``NOISE`` per cell, 0 where fewer than two views see the point;
+        ``[P]`` mean squared difference of the photographs from the best colour.
     """
     half = 0.5 / resolution
     colors, seen = _look(surface, photographs, [half, 0.0, -half])
@@ -265,7 +276,8 @@ def surface_motion(
     enough = (seen > 0).sum(dim=0) >= 2
     both = surface.smoothed(torch.stack([slope * enough, curvature * enough], dim=1), 3)
     motion = (-both[:, 0] / (both[:, 1] + 1e-4)).clamp(-1, 1)
-    return motion, (both[:, 1] / NOISE**2).clamp(max=MOST_CERTAIN)
+    error = (seen * residual.square().mean(dim=2)).sum(dim=0) / seen.sum(dim=0).clamp(min=1e-6)
+    return motion, (both[:, 1] / NOISE**2).clamp(max=MOST_CERTAIN), error
 
 
 def _look(
@@ -311,26 +323,51 @@ def _residual(surface: Surface, colors: Tensor, seen: Tensor) -> tuple[Tensor, T
     return residual, weights
 
 
+def hull_faith(surface: Surface, error: Tensor, field: np.ndarray) -> np.ndarray:
+    """Where the surface may lie on the exact hull, as far as the photographs tell.
+
+    Args:
+        surface: The current one.
+        error: ``[P]`` of :func:`surface_motion`.
+        field: ``[R, R, R]``, the grid.
+
+    Returns:
+        ``[R, R, R]`` in [0, 1], low around points in which the photographs contradict each other.
+    """
+    error = surface.smoothed(error[:, None], 4)[:, 0]
+    faith = 1 / (1 + error / CONTRADICTION**2) ** 2
+    around, values = _on_cells(surface, torch.stack([torch.ones_like(faith), faith]), field)
+    whole = np.divide(values, around, where=around > 1e-6, out=np.ones_like(values))
+    return minimum_filter(whole.reshape(field.shape).astype(np.float32), 5)
+
+
 def spread(surface: Surface, motion: Tensor, weight: Tensor, field: np.ndarray) -> Target:
     """Turn the points' motion into a pull on the cells around them.
 
     A point that moves inward by dx wants the field there lower by ``slope * dx``.
     """
-    resolution = field.shape[0]
-    at = (surface.points.cpu() + 0.5) * resolution - 0.5
-    low, pull = at.floor(), weight / surface.slope.square()
-    part, change = at - low, (-motion * surface.slope * pull).cpu().numpy()
-    pull = pull.cpu().numpy()
-    weights, changes = np.zeros(field.size), np.zeros(field.size)
-    for corner in np.ndindex(2, 2, 2):
-        step = torch.tensor(corner)
-        share = torch.where(step > 0, part, 1 - part).prod(dim=1).numpy()
-        cell = (low.long() + step).clamp(0, resolution - 1).numpy()
-        flat = (cell[:, 0] * resolution + cell[:, 1]) * resolution + cell[:, 2]
-        weights += np.bincount(flat, share * pull, minlength=field.size)
-        changes += np.bincount(flat, share * change, minlength=field.size)
+    pull = weight / surface.slope.square()
+    weights, changes = _on_cells(
+        surface, torch.stack([pull, -motion * surface.slope * pull]), field
+    )
     wanted = field.ravel() + changes / np.maximum(weights, 1e-9)
     shape = field.shape
     return Target(
         wanted.reshape(shape).astype(np.float32), weights.reshape(shape).astype(np.float32)
     )
+
+
+def _on_cells(surface: Surface, values: Tensor, field: np.ndarray) -> np.ndarray:
+    """Sums ``[C, R^3]`` of the points' values ``[C, P]``, shared among the cells around each."""
+    resolution = len(field)
+    at = (surface.points.cpu() + 0.5) * resolution - 0.5
+    low, given = at.floor(), values.cpu().numpy()
+    part, sums = at - low, np.zeros((len(values), field.size))
+    for corner in np.ndindex(2, 2, 2):
+        step = torch.tensor(corner)
+        share = torch.where(step > 0, part, 1 - part).prod(dim=1).numpy()
+        cell = (low.long() + step).clamp(0, resolution - 1).numpy()
+        flat = (cell[:, 0] * resolution + cell[:, 1]) * resolution + cell[:, 2]
+        for total, value in zip(sums, given, strict=True):
+            total += np.bincount(flat, share * value, minlength=field.size)
+    return sums

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...geometry.fair_hull import fair_hull, refined
+from ...geometry.fair_hull import Fairing, fair_hull, prolonged, refined
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
 from ...geometry.silhouettes import Silhouettes
@@ -16,7 +16,10 @@ from . import Params
 from .grid_fit import Schedule, fit
 from .network_fit import NetworkSettings, extract_mesh, fit_network
 
-START_SHARE = 0.4
+START_RESOLUTION = 0.75
+"""Of the grid's resolution, the fair hull's, which finer cells make slower and no better."""
+
+START_SHARE = 0.2
 """Of the whole work, until the fair hull is there."""
 
 TRUST = 0.1
@@ -56,11 +59,17 @@ class Dvr:
         report(0.0, "carving the hull")
         silhouettes = Silhouettes.of(views, self.device)
         report(0.02, "smoothing the hull", extract(silhouettes.hull(params.resolution)))
-        fairing = fair_hull(
+        start = fair_hull(
             silhouettes,
-            params.resolution,
+            round(START_RESOLUTION * params.resolution),
             progress=lambda done: report(START_SHARE * done, "smoothing the hull"),
             rounds=params.smoothing_rounds,
+        )
+        fairing = Fairing(
+            silhouettes,
+            silhouettes.hull(params.resolution),
+            prolonged(start.field, params.resolution),
+            is_solution=True,
         )
 
         def progress(done: float, field: np.ndarray) -> None:
