@@ -57,31 +57,31 @@ class Problem:
     terms: LossTerms
 
 
-def make_problem(count: int, seed: int = 0) -> Problem:
+def make_problem(count: int, seed: int = 0, image_size: int = IMAGE_SIZE) -> Problem:
     """Points as the loss itself would leave them: evenly over the disc in every view."""
     random = np.random.default_rng(seed)
     directions = random.normal(size=(count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     radii = np.sqrt(1 - random.random((count, 1)) ** 2)
     points = torch.as_tensor(RADIUS * radii * directions, dtype=torch.float32)
-    centres = np.arange(IMAGE_SIZE) + 0.5 - IMAGE_SIZE / 2
-    disc = np.hypot(*np.meshgrid(centres, centres)) < RADIUS * IMAGE_SIZE
+    centres = np.arange(image_size) + 0.5 - image_size / 2
+    disc = np.hypot(*np.meshgrid(centres, centres)) < RADIUS * image_size
     masks = np.broadcast_to(disc, (VIEWS, *disc.shape)).astype(np.float32)
     targets = silhouette_targets(masks, np.ones(masks.shape, bool))
-    cameras = Cameras.stack([_camera(i * math.pi / VIEWS) for i in range(VIEWS)])
+    cameras = Cameras.stack([_camera(i * math.pi / VIEWS, image_size) for i in range(VIEWS)])
     return Problem(points, cameras, targets, default_terms(targets, count))
 
 
-def _camera(angle: float) -> Camera:
+def _camera(angle: float, image_size: int) -> Camera:
     """A parallel view from the side, ``angle`` around the vertical."""
     forward = np.array([math.cos(angle), math.sin(angle), 0.0])
     down = np.array([0.0, 0.0, -1.0])
     pose = np.eye(4)
     pose[:3, :3] = np.stack([np.cross(down, forward), down, forward])
     pose[2, 3] = 2.0
-    half = IMAGE_SIZE / 2
-    intrinsics = np.array([[IMAGE_SIZE, 0, half], [0, IMAGE_SIZE, half], [0, 0, 1.0]])
-    return Camera(intrinsics, pose, (IMAGE_SIZE, IMAGE_SIZE), orthographic=True)
+    half = image_size / 2
+    intrinsics = np.array([[image_size, 0, half], [0, image_size, half], [0, 0, 1.0]])
+    return Camera(intrinsics, pose, (image_size, image_size), orthographic=True)
 
 
 def grid(problem: Problem) -> tuple[float, Tensor]:
