@@ -136,7 +136,7 @@ class Fairing:
         self._dual = np.zeros_like(start)
         self._keep = _PENALTY / (_laplacian_eigenvalues(self.resolution) ** 3 + _PENALTY)
         views = silhouettes.number_of_views
-        self._closeness = np.full_like(start, _CLOSENESS * (views / 48) ** 4)
+        self._closeness = np.float32(_CLOSENESS * (views / 48) ** 4)
         self._crease = _CREASE * (8 / views) * (96 / self.resolution) ** 2
         self._bound = self._contacts.bound(start, first=not is_solution)
 

@@ -42,8 +42,8 @@ SPEC = MethodSpec(
     params=Params,
     presets={
         "draft": {"resolution": 64, "rounds": 9},
-        "standard": {"resolution": 128, "rounds": 24},
-        "high": {"resolution": 160, "rounds": 24},
+        "standard": {"resolution": 128, "rounds": 40},
+        "high": {"resolution": 160, "rounds": 40},
     },
     image_size={"draft": 256, "standard": 512, "high": 1024},
     seconds={"draft": 6, "standard": 33, "high": 90},

@@ -60,7 +60,7 @@ STEPS = 8
 CONTRADICTION = 0.02
 """Difference of colours at which the exact hull's pull on the surface falls to a quarter."""
 
-LEAST_GAIN = 0.05
+LEAST_GAIN = 0.025
 """Share of the held-back points' error that must go, or the fair hull stays as it is."""
 
 HELD_BACK = 10
