@@ -21,6 +21,7 @@ from .geometry.cameras import Cameras
 from .geometry.decimation import decimate
 from .geometry.mesh import Mesh
 from .geometry.mesh_repair import keep_solid_parts, make_closed_manifold
+from .geometry.silhouettes import SPECK
 from .geometry.symmetry import with_mirrors
 from .geometry.visual_hull import unit_cube
 from .images import mirrored, working_views
@@ -38,9 +39,6 @@ from .texture import bake_texture, vertex_colors
 from .views import Similarity, View, Views
 
 TEXTURE_SIZE = {"draft": 512, "standard": 1024, "high": 2048}
-SMALLEST_SHARE = 1e-3
-"""Of the largest piece's volume; the methods have cleared away what the silhouettes do without."""
-
 SYMMETRIES = ("auto", "none", "x", "y")
 
 
@@ -213,7 +211,7 @@ def _in_world(report: Report, to_world: Similarity) -> Report:
 
 def finished(mesh: Mesh, faces: int) -> Mesh:
     """One closed manifold without stray pieces, of at most ``faces`` triangles."""
-    solid = keep_solid_parts(make_closed_manifold(mesh), SMALLEST_SHARE)
+    solid = keep_solid_parts(make_closed_manifold(mesh), SPECK)
     small = decimate(solid, faces)
     if not small.is_closed_manifold():
         raise ReconstructionError("the decimated mesh is not closed; ask for more --faces.")

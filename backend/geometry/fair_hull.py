@@ -161,14 +161,16 @@ class Fairing:
         if target is not None:
             weight, pull = weight + target.weight, pull + target.weight * target.field
         keep, pull = _PENALTY / (_PENALTY + weight), pull / (_PENALTY + weight)
+        pulled = target is not None or self._closeness > 1e-3 * _PENALTY
         limits = _face_limits(np.where(self._bound.edges, np.float32(0), np.float32(self._crease)))
         for step in range(steps):
             if step % _CREASE_STEPS == 0:
                 creases = _creases(self._smooth, limits) / _PENALTY
-            proposed = self._smooth + self._dual
-            proposed *= keep
-            proposed += pull
             # In place: fresh memory costs more than the arithmetic.
+            proposed = self._smooth + self._dual
+            if pulled:
+                proposed *= keep
+                proposed += pull
             np.maximum(proposed, lower, out=proposed)
             np.minimum(proposed, self.upper, out=proposed)
             proposed *= _RELAXATION

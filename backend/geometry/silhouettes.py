@@ -257,6 +257,9 @@ def hull_near_surface(silhouettes: Silhouettes, resolution: int) -> Tensor:
     return torch.as_tensor(folded(hull.numpy(), silhouettes.mirrors, np.minimum))
 
 
+SPECK = 1e-3
+"""Share of the largest piece's cells below which a piece is stray whatever it fills."""
+
 NEEDED = 10
 """So many rays through the masks' outlines must meet a piece and nothing else, or it is stray."""
 
@@ -277,15 +280,18 @@ def without_stray_pieces(silhouettes: Silhouettes, field: np.ndarray) -> np.ndar
     number, pieces = cast(tuple[np.ndarray, int], label(field > 0))
     if pieces < 2:
         return field
-    ray, piece = _met_pieces(silhouettes, number)
-    others = np.bincount(ray) - 1
-    order = np.argsort(piece, kind="stable")
-    rays = np.split(ray[order], np.searchsorted(piece[order], np.arange(1, pieces + 1))[1:])
-    stray = np.zeros(pieces + 1, bool)
-    for one in np.argsort(np.bincount(number.ravel())[1:])[:-1]:
-        if (others[rays[one]] == 0).sum() < NEEDED:
-            others[rays[one]] -= 1
-            stray[one + 1] = True
+    sizes = np.bincount(number.ravel())
+    sizes[0] = 0
+    stray = (sizes > 0) & (sizes < SPECK * sizes.max())
+    order = np.argsort(sizes)[1 + stray.sum() : -1]  # the smallest first, and not the largest
+    if len(order):
+        ray, piece = _met_pieces(silhouettes, np.where(stray[number], 0, number))
+        others = np.bincount(ray) - 1
+        for one in order:
+            its_rays = ray[piece == one]
+            if (others[its_rays] == 0).sum() < NEEDED:
+                others[its_rays] -= 1
+                stray[one] = True
     return np.where(stray[number], -field, field)
 
 
@@ -296,14 +302,13 @@ def _met_pieces(silhouettes: Silhouettes, number: np.ndarray) -> tuple[np.ndarra
         silhouettes: Views in the unit cube.
         number: ``[R, R, R]`` of the piece in each cell, 0 where there is none.
     """
-    pairs, before = [np.zeros((0, 2), np.int64)], 0
+    pairs, before, base = [np.zeros(0, np.int64)], 0, int(number.max()) + 1
     solid = np.where(number > 0, np.float32(0), np.float32(-np.inf))
     for rays in outline_rays(silhouettes):
         samples = RaySamples.near(*rays, solid)
         cells = ((samples.points.numpy() + 0.5) * len(number)).astype(np.int64)
         met = number[tuple(cells.clip(0, len(number) - 1).T)]
-        every = np.stack([samples.ray + before, met], axis=1)[met > 0]
-        pairs.append(np.unique(every, axis=0))
+        pairs.append(np.unique(((samples.ray + before) * base + met)[met > 0]))
         before += samples.count
-    ray, piece = np.concatenate(pairs).T
+    ray, piece = np.divmod(np.concatenate(pairs), base)
     return ray, piece
