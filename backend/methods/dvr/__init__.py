@@ -46,6 +46,6 @@ SPEC = MethodSpec(
         "high": {"resolution": 160, "rounds": 40},
     },
     image_size={"draft": 256, "standard": 512, "high": 1024},
-    seconds={"draft": 6, "standard": 33, "high": 90},
+    seconds={"draft": 6, "standard": 40, "high": 130},
     memory_gib={"draft": 1, "standard": 1, "high": 2},
 )
