@@ -6,8 +6,7 @@ Each row trains the recipe with one part left out, on the same samples, for the 
 and from the same weights, and scores it on the validation split. The paper's row, on airplanes with
 2,000 points at 32 pixels, stands beside it. ``--loss`` says which form is taken apart: the authors'
 program's (``released``), the paper's own (``paper``), or ours (``recommended``), which has neither
-omega nor delta. Our whole loss, DPC's projection loss and its voxels (DPC-V) are rows of
-their own.
+omega nor delta. Our whole loss, DPC's projection loss and its voxels (DPC-V) have their own rows.
 
 The last rows have no network and see the scored objects' own masks, four of each: the points that
 lie in the visual hull, whose distance says how much the silhouettes alone leave open, and the

@@ -54,7 +54,7 @@ from .silhouettes import (
 _PENALTY = 1e-3
 _RELAXATION = 1.6
 ROUNDS = 8
-"""How often, on the finest grid, the contacts are chosen; 30 is converged."""
+"""How often, on the finest grid, the contacts are chosen; 30 made some surfaces worse."""
 _GRAZING = -0.75
 """Where the hull is above this, in cells, a ray on a contour may touch the surface."""
 
@@ -156,12 +156,8 @@ class Fairing:
             faith: ``[R, R, R]`` share of the pull to the exact hull, 0 where it is known to be far.
         """
         lower, creases = self._bound.lower, np.zeros_like(self._smooth)
-        weight = self._closeness if faith is None else self._closeness * faith
-        pull = weight * np.minimum(self.upper, self._smooth + np.float32(_FURTHEST))
-        if target is not None:
-            weight, pull = weight + target.weight, pull + target.weight * target.field
-        keep, pull = _PENALTY / (_PENALTY + weight), pull / (_PENALTY + weight)
         pulled = target is not None or self._closeness > 1e-3 * _PENALTY
+        keep, pull = self._pull(target, faith) if pulled else (1, 0)
         limits = _face_limits(np.where(self._bound.edges, np.float32(0), np.float32(self._crease)))
         for step in range(steps):
             if step % _CREASE_STEPS == 0:
@@ -181,6 +177,16 @@ class Fairing:
             self._smooth = _filtered(proposed, self._keep)
             self._dual += self._smooth
         self._bound = self._contacts.bound(self._smooth)
+
+    def _pull(
+        self, target: Target | None, faith: np.ndarray | None
+    ) -> tuple[np.ndarray | np.floating, np.ndarray]:
+        """What the exact hull and a target make of a proposed field: ``keep * proposed + pull``."""
+        weight = self._closeness if faith is None else self._closeness * faith
+        pull = weight * np.minimum(self.upper, self._smooth + np.float32(_FURTHEST))
+        if target is not None:
+            weight, pull = weight + target.weight, pull + target.weight * target.field
+        return _PENALTY / (_PENALTY + weight), pull / (_PENALTY + weight)
 
 
 def fair_hull(

@@ -192,7 +192,7 @@ def test_the_hull_is_believed_where_the_photographs_agree(views: Views):
         field = ball_field(RADIUS + offset / RESOLUTION)
         surface = find_surface(field, photographs.cameras)
         _, _, error = surface_motion(surface, photographs, RESOLUTION)
-        faith = hull_faith(surface, error, field)
+        faith = hull_faith(surface, error, RESOLUTION)
         assert faith.shape == field.shape
         assert faith.max() <= 1.0
         return float(faith[np.abs(field) < 1].mean())

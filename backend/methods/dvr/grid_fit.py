@@ -176,7 +176,7 @@ def fit(
         motion, certainty, error = surface_motion(surface, photographs, fairing.resolution)
         steering = ~surface.judging
         target = spread(surface, motion, schedule.trust * certainty * steering, field)
-        faith = folded(hull_faith(surface, error, field), views.mirrors, np.minimum)
+        faith = folded(hull_faith(surface, error, fairing.resolution), views.mirrors, np.minimum)
         fairing.advance(STEPS, folded_target(target, views.mirrors), faith)
         progress((turn + 1) / schedule.rounds, field)
     return best
@@ -323,22 +323,22 @@ def _residual(surface: Surface, colors: Tensor, seen: Tensor) -> tuple[Tensor, T
     return residual, weights
 
 
-def hull_faith(surface: Surface, error: Tensor, field: np.ndarray) -> np.ndarray:
+def hull_faith(surface: Surface, error: Tensor, resolution: int) -> np.ndarray:
     """Where the surface may lie on the exact hull, as far as the photographs tell.
 
     Args:
         surface: The current one.
         error: ``[P]`` of :func:`surface_motion`.
-        field: ``[R, R, R]``, the grid.
+        resolution: R of the grid.
 
     Returns:
         ``[R, R, R]`` in [0, 1], low around points in which the photographs contradict each other.
     """
     error = surface.smoothed(error[:, None], 4)[:, 0]
     faith = 1 / (1 + error / CONTRADICTION**2) ** 2
-    around, values = _on_cells(surface, torch.stack([torch.ones_like(faith), faith]), field)
+    around, values = _on_cells(surface, torch.stack([torch.ones_like(faith), faith]), resolution)
     whole = np.divide(values, around, where=around > 1e-6, out=np.ones_like(values))
-    return minimum_filter(whole.reshape(field.shape).astype(np.float32), 5)
+    return minimum_filter(whole.astype(np.float32), 5)
 
 
 def spread(surface: Surface, motion: Tensor, weight: Tensor, field: np.ndarray) -> Target:
@@ -348,26 +348,22 @@ def spread(surface: Surface, motion: Tensor, weight: Tensor, field: np.ndarray) 
     """
     pull = weight / surface.slope.square()
     weights, changes = _on_cells(
-        surface, torch.stack([pull, -motion * surface.slope * pull]), field
+        surface, torch.stack([pull, -motion * surface.slope * pull]), len(field)
     )
-    wanted = field.ravel() + changes / np.maximum(weights, 1e-9)
-    shape = field.shape
-    return Target(
-        wanted.reshape(shape).astype(np.float32), weights.reshape(shape).astype(np.float32)
-    )
+    wanted = field + changes / np.maximum(weights, 1e-9)
+    return Target(wanted.astype(np.float32), weights.astype(np.float32))
 
 
-def _on_cells(surface: Surface, values: Tensor, field: np.ndarray) -> np.ndarray:
-    """Sums ``[C, R^3]`` of the points' values ``[C, P]``, shared among the cells around each."""
-    resolution = len(field)
+def _on_cells(surface: Surface, values: Tensor, resolution: int) -> np.ndarray:
+    """Sums ``[C, R, R, R]`` of the points' values ``[C, P]``, shared by the cells around each."""
     at = (surface.points.cpu() + 0.5) * resolution - 0.5
     low, given = at.floor(), values.cpu().numpy()
-    part, sums = at - low, np.zeros((len(values), field.size))
+    part, sums = at - low, np.zeros((len(values), resolution**3))
     for corner in np.ndindex(2, 2, 2):
         step = torch.tensor(corner)
         share = torch.where(step > 0, part, 1 - part).prod(dim=1).numpy()
         cell = (low.long() + step).clamp(0, resolution - 1).numpy()
         flat = (cell[:, 0] * resolution + cell[:, 1]) * resolution + cell[:, 2]
         for total, value in zip(sums, given, strict=True):
-            total += np.bincount(flat, share * value, minlength=field.size)
-    return sums
+            total += np.bincount(flat, share * value, minlength=resolution**3)
+    return sums.reshape(len(values), resolution, resolution, resolution)
