@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import FrameType
 from typing import Any, cast
@@ -20,10 +21,14 @@ from backend.errors import InputError
 _LONGEST_WAIT = timedelta(days=1)  # of the other processes, while the first one evaluates
 
 
+@contextmanager
 def launched(
     device: str, devices: int, nodes: int, precision: str, batch_size: int, accumulate: int
-) -> Fabric:
-    """The processes that train together, begun or joined; see ``TrainerSettings``.
+) -> Iterator[Fabric]:
+    """The processes that train together, begun or joined, and left; see ``TrainerSettings``.
+
+    They are left in good order because threads that still wait for other processes end an
+    interpreter that ends before them with SIGABRT.
 
     Raises:
         InputError: A device is not there, or the batch cannot be shared out evenly.
@@ -49,7 +54,11 @@ def launched(
         strategy=DDPStrategy(timeout=_LONGEST_WAIT) if devices * nodes > 1 else "auto",
     )
     fabric.launch()
-    return fabric
+    try:
+        yield fabric
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def accelerator(name: str, count: int) -> str:

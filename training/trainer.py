@@ -140,14 +140,27 @@ def train(
         ReconstructionError: The loss is no longer a number, or memory or disk are full.
         KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM, after saving.
     """
-    fabric = launched(
+    with launched(
         settings.device,
         settings.devices,
         settings.nodes,
         settings.precision,
         settings.batch_size,
         settings.accumulate,
-    )
+    ) as fabric:
+        return _trained(fabric, spec, options, settings, dataset, category, out, command)
+
+
+def _trained(
+    fabric: Fabric,
+    spec: RecipeSpec,
+    options: Any,
+    settings: TrainerSettings,
+    dataset: Path,
+    category: str,
+    out: Path,
+    command: str,
+) -> RunResult:
     objects = RenderedDataset(dataset, "train", category)
     RenderedDataset(dataset, "val", category)  # refuse now what would fail after the first steps
     if fabric.is_global_zero:

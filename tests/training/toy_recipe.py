@@ -152,3 +152,5 @@ if __name__ == "__main__":
         )
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    finally:
+        assert not torch.distributed.is_initialized()
