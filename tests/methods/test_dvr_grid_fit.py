@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from backend.geometry.fair_hull import fair_hull
 from backend.geometry.silhouettes import Silhouettes
 from backend.geometry.visual_hull import grid_points, silhouette_distances
 from backend.methods.dvr.grid_fit import (
+    SWEPT,
     Photographs,
     Schedule,
     disagreement,
@@ -21,9 +23,12 @@ from backend.methods.dvr.grid_fit import (
     hull_faith,
     spread,
     surface_motion,
+    sweep,
 )
 from backend.views import Camera, Similarity, Views
 from tests.shapes import cameras_around
+
+Paint = Callable[[np.ndarray], np.ndarray]
 
 RADIUS, RESOLUTION = 0.38, 48
 DENT_CENTRE, DENT_RADIUS = np.array([0.0, -0.42, 0.2]), 0.26
@@ -39,12 +44,17 @@ def crossings(origins: np.ndarray, along: np.ndarray, centre: np.ndarray, radius
     return np.where((under > 0)[..., None], found, np.inf)
 
 
-def paint(points: np.ndarray) -> np.ndarray:
+def waves(points: np.ndarray) -> np.ndarray:
     """Smooth colours of three directions, a few waves across the ball."""
     return 0.5 + 0.15 * np.sin(points @ np.array([[23, 5, -9], [7, 21, 11], [-5, 13, 19]]).T)
 
 
-def photograph(camera: Camera, dented: bool) -> tuple[np.ndarray, np.ndarray]:
+def bands(points: np.ndarray) -> np.ndarray:
+    """Two greys in bands six cells wide: nearly all of the surface has no texture."""
+    return np.repeat(0.5 + 0.1 * np.sign(np.sin(25 * points[..., :1] + 0.4)), 3, axis=-1)
+
+
+def photograph(camera: Camera, dented: bool, paint: Paint) -> tuple[np.ndarray, np.ndarray]:
     """The painted ball's picture and mask; the dent is a smaller ball taken out of it."""
     size = camera.image_size[0]
     pixels = np.stack(np.meshgrid(*(np.arange(size) + 0.5,) * 2), axis=-1)
@@ -62,9 +72,9 @@ def photograph(camera: Camera, dented: bool) -> tuple[np.ndarray, np.ndarray]:
     return np.where(hit[..., None], paint(points), 0.0), hit
 
 
-def painted_views(count: int, dented: bool = False, size: int = 192) -> Views:
+def painted_views(count: int, dented: bool = False, size: int = 192, paint: Paint = waves) -> Views:
     cameras = cameras_around(count, size)
-    images, masks = zip(*(photograph(camera, dented) for camera in cameras), strict=True)
+    images, masks = zip(*(photograph(camera, dented, paint) for camera in cameras), strict=True)
     return Views(
         tuple(f"view {index}" for index in range(count)),
         np.stack(images).astype(np.float32),
@@ -94,6 +104,38 @@ def test_one_step_undoes_a_displacement(views: Views, offset: float):
     certain = certainty > 0.2 * certainty.max()
     assert certain.float().mean() > 0.2
     assert float(motion[certain].median()) == pytest.approx(offset, abs=0.2)
+
+
+@pytest.mark.parametrize(("offset", "depth"), [(1.0, 1.0), (2.0, 2.0), (4.0, 2.0)])
+def test_a_sweep_looks_below_what_is_too_large(views: Views, offset: float, depth: float):
+    """A ball ``offset`` cells too large goes down by that, and by two cells at most."""
+    photographs = Photographs.shrunk(views, 2, torch.device("cpu"))
+    surface = find_surface(ball_field(RADIUS + offset / RESOLUTION), photographs.cameras)
+    found, certainty = sweep(surface, photographs, RESOLUTION)
+    believed = certainty > 0
+    assert float(believed[~surface.judging].float().mean()) > 0.7
+    assert float(found[believed].median()) == depth
+    assert float(certainty.max()) <= SWEPT
+
+
+def test_a_sweep_leaves_the_truth_alone(views: Views):
+    photographs = Photographs.shrunk(views, 2, torch.device("cpu"))
+    surface = find_surface(ball_field(RADIUS), photographs.cameras)
+    _, certainty = sweep(surface, photographs, RESOLUTION)
+    assert float((certainty > 0).float().mean()) < 0.01
+
+
+def test_a_sweep_needs_a_contradiction(views: Views):
+    """Plain colours agree everywhere, and a single view always agrees with itself."""
+    field = ball_field(RADIUS + 4 / RESOLUTION)
+    grey = replace(views, images=np.full_like(views.images, 0.5))
+    alone = replace(
+        views, images=views.images[:1], masks=views.masks[:1], cameras=views.cameras[:1]
+    )
+    for some in (grey, alone):
+        photographs = Photographs.shrunk(some, 2, torch.device("cpu"))
+        _, certainty = sweep(find_surface(field, photographs.cameras), photographs, RESOLUTION)
+        assert float(certainty.max()) == 0.0
 
 
 def test_the_truth_disagrees_least(views: Views):
@@ -143,8 +185,10 @@ def test_the_pull_adds_up_and_points_inward():
     np.testing.assert_array_equal(target.field[untouched], field[untouched])
 
 
-def test_colours_find_a_dent_that_no_silhouette_shows():
-    views = painted_views(16, dented=True)
+@pytest.mark.parametrize("paint", [waves, bands])
+def test_colours_find_a_dent_that_no_silhouette_shows(paint: Paint):
+    """Without the sweep, bands leave 0.9 of the error."""
+    views = painted_views(16, dented=True, paint=paint)
     cameras = Cameras.stack(views.cameras)
     silhouettes = Silhouettes(silhouette_distances(views), cameras)
     fairing = fair_hull(silhouettes, RESOLUTION, rounds=8)
@@ -163,7 +207,7 @@ def test_colours_find_a_dent_that_no_silhouette_shows():
     told: list[float] = []
     after = fit(fairing, views, Schedule(16, 0.1), torch.device("cpu"), lambda s, _: told.append(s))
     assert before > 1.0
-    assert error(after) < 0.6 * before
+    assert error(after) < 0.5 * before
     assert told == sorted(told)
     assert told[-1] == 1.0
 

@@ -16,7 +16,11 @@ takes hours. Here every part has a form that is solved instead of trained:
 * a surface point moves along its normal, so w = -grad f / |grad f| and df = -|grad f| dx. Both
   derivatives of the loss with respect to dx come from three looks into each photograph, and give
   every point a step and a certainty. Where nothing changes with dx the certainty is none, and the
-  bending energy alone decides: colour is trusted where views agree and texture exists.
+  bending energy alone decides: colour is trusted where views agree and texture exists;
+* a hollow that no silhouette shows begins as a lid many cells above the truth, where such steps end
+  in the nearest accident. So the first looks also sweep the space below the surface (as planes do
+  for R. Collins, "A Space-Sweep Approach to True Multi-Image Matching", 1996): where photographs
+  that contradict each other agree much better at some depth, the surface goes down towards it.
 
 Some of the surface is held back: its colours steer nothing and only judge. The round they liked
 best is the result; a fit that does not carry over, or hardly, is given up for the fair hull.
@@ -65,6 +69,21 @@ LEAST_GAIN = 0.025
 
 HELD_BACK = 10
 """One cell in so many is held back."""
+
+DEPTHS = (1, 2, 3, 4, 6, 8)
+"""Cells below the surface at which a sweep looks."""
+
+NO_CONTRADICTION = 0.007
+"""Difference of colours below which photographs need no other depth."""
+
+MUCH_BETTER = 0.7
+"""Share of the disagreement at the surface below which that at a depth must be."""
+
+STRIDE = 2.0
+"""Most cells that a sweep lets the surface go down at once."""
+
+SWEPT = 0.1
+"""Certainty of a depth that a sweep found where photographs agree there entirely."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +193,10 @@ def fit(
             break
         photographs = scales[min(turn * len(scales) // schedule.rounds, len(scales) - 1)]
         motion, certainty, error = surface_motion(surface, photographs, fairing.resolution)
+        if photographs is scales[0]:
+            depth, belief = sweep(surface, photographs, fairing.resolution)
+            motion = torch.where(belief > 0, depth, motion)
+            certainty = torch.maximum(certainty, belief)
         steering = ~surface.judging
         target = spread(surface, motion, schedule.trust * certainty * steering, field)
         faith = folded(hull_faith(surface, error, fairing.resolution), views.mirrors, np.minimum)
@@ -249,12 +272,48 @@ def _neighbour_average(mesh: Mesh) -> scipy.sparse.csr_matrix:
 
 def disagreement(surface: Surface, photographs: Photographs) -> float:
     """Mean robust difference between the photographs and the colours, over the held-back points."""
-    colors, seen = _look(surface, photographs, [0.0])
-    seen = seen * surface.judging
+    errors, seen = _disagreements(surface, photographs, 0.0, surface.judging)
+    return float(errors.sum() / seen.sum().clamp(min=1e-6))
+
+
+def _disagreements(
+    surface: Surface, photographs: Photographs, height: float, asked: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Robust squared differences from the best colours at points raised outward by ``height``.
+
+    Returns:
+        ``[P]`` sums over the views of weighted differences, and of the weights; 0 unless ``asked``.
+    """
+    colors, seen = _look(surface, photographs, [height])
+    seen = seen * asked
     residual, _ = _residual(surface, colors[0], seen)
     squared = residual.square().mean(dim=2)
     robust = squared / (1 + squared / DISAGREEMENT**2)
-    return float((seen * robust).sum() / seen.sum().clamp(min=1e-6))
+    return (seen * robust).sum(dim=0), seen.sum(dim=0)
+
+
+def sweep(surface: Surface, photographs: Photographs, resolution: int) -> tuple[Tensor, Tensor]:
+    """Where below the surface the photographs agree much better than on it.
+
+    The held-back points are not asked. A depth counts only if enough of the views that see a point
+    show object there.
+
+    Returns:
+        ``[P]`` depth in cells, at most :data:`STRIDE`, and ``[P]`` certainty, 0 where none is
+        better.
+    """
+    errors = []
+    views = surface.seen.new_zeros(len(surface.points))
+    for depth in (0, *DEPTHS):
+        looked = _disagreements(surface, photographs, -depth / resolution, ~surface.judging)
+        error, seen = surface.smoothed(torch.stack(looked, dim=1), 6).unbind(dim=1)
+        views = seen if depth == 0 else views
+        error = error / seen.clamp(min=1e-6)
+        errors.append(torch.where(seen > 0.5 * views, error, torch.inf))
+    here, (least, which) = errors[0], torch.stack(errors[1:]).min(dim=0)
+    better = (here > NO_CONTRADICTION**2) & (least < MUCH_BETTER * here) & (views > 0)
+    depth = torch.tensor(DEPTHS, dtype=here.dtype, device=here.device)[which].clamp(max=STRIDE)
+    return depth, torch.where(better, SWEPT * (1 - least / here), 0.0)
 
 
 def surface_motion(
