@@ -138,6 +138,20 @@ def test_a_sweep_needs_a_contradiction(views: Views):
         assert float(certainty.max()) == 0.0
 
 
+def test_a_sweep_hears_all_mirror_images_of_a_point():
+    """A dent on one side of what is said to be symmetric: the other side tells against it."""
+    photographs = Photographs.shrunk(painted_views(12, dented=True), 2, torch.device("cpu"))
+    surface = find_surface(ball_field(RADIUS), photographs.cameras, ("y",))
+    lid = (surface.points - torch.as_tensor(DENT_CENTRE)).norm(dim=1) < 0.8 * DENT_RADIUS
+    _, alone = sweep(surface, photographs, RESOLUTION)
+    _, together = sweep(surface, photographs, RESOLUTION, ("y",))
+    assert float((alone[lid] > 0).float().mean()) > 0.5
+    assert float((together[lid] > 0).float().mean()) < 0.2
+    mirrored = surface.points * torch.tensor([1.0, -1, 1])
+    partner = torch.cdist(surface.points, mirrored).argmin(dim=1)
+    torch.testing.assert_close(together, together[partner], rtol=1e-3, atol=1e-4)
+
+
 def test_the_truth_disagrees_least(views: Views):
     photographs = Photographs.shrunk(views, 1, torch.device("cpu"))
 

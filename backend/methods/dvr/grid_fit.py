@@ -35,6 +35,7 @@ import numpy as np
 import scipy.sparse
 import torch
 from scipy.ndimage import minimum_filter
+from scipy.spatial import KDTree
 from torch import Tensor
 from torch.nn import functional
 
@@ -42,7 +43,7 @@ from ...geometry.cameras import Cameras
 from ...geometry.fair_hull import Fairing, Target, folded_target
 from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
-from ...geometry.silhouettes import folded, sample_grid
+from ...geometry.silhouettes import folded, sample_grid, with_mirror_images
 from ...rendering.mesh_rasterizer import depth_map
 from ...views import Views
 
@@ -187,14 +188,14 @@ def fit(
         error = disagreement(surface, judge)
         if turn == 0:
             best_error = (1 - LEAST_GAIN) * error
-        elif error < best_error:
+        elif error < best_error and turn >= schedule.rounds // 2:  # no sweep disturbs it any more
             best, best_error = field, error
         if turn == schedule.rounds:
             break
         photographs = scales[min(turn * len(scales) // schedule.rounds, len(scales) - 1)]
         motion, certainty, error = surface_motion(surface, photographs, fairing.resolution)
         if photographs is scales[0]:
-            depth, belief = sweep(surface, photographs, fairing.resolution)
+            depth, belief = sweep(surface, photographs, fairing.resolution, views.mirrors)
             motion = torch.where(belief > 0, depth, motion)
             certainty = torch.maximum(certainty, belief)
         steering = ~surface.judging
@@ -292,26 +293,34 @@ def _disagreements(
     return (seen * robust).sum(dim=0), seen.sum(dim=0)
 
 
-def sweep(surface: Surface, photographs: Photographs, resolution: int) -> tuple[Tensor, Tensor]:
+def sweep(
+    surface: Surface, photographs: Photographs, resolution: int, mirrors: Sequence[str] = ()
+) -> tuple[Tensor, Tensor]:
     """Where below the surface the photographs agree much better than on it.
 
     The held-back points are not asked. A depth counts only if enough of the views that see a point
-    show object there.
+    show object there. All mirror images of a point are judged as one, or a highlight on one side
+    would hollow out the other.
 
     Returns:
         ``[P]`` depth in cells, at most :data:`STRIDE`, and ``[P]`` certainty, 0 where none is
         better.
     """
-    errors = []
-    views = surface.seen.new_zeros(len(surface.points))
-    for depth in (0, *DEPTHS):
-        looked = _disagreements(surface, photographs, -depth / resolution, ~surface.judging)
-        error, seen = surface.smoothed(torch.stack(looked, dim=1), 6).unbind(dim=1)
-        views = seen if depth == 0 else views
-        error = error / seen.clamp(min=1e-6)
-        errors.append(torch.where(seen > 0.5 * views, error, torch.inf))
-    here, (least, which) = errors[0], torch.stack(errors[1:]).min(dim=0)
-    better = (here > NO_CONTRADICTION**2) & (least < MUCH_BETTER * here) & (views > 0)
+    looked = [
+        torch.stack(_disagreements(surface, photographs, -depth / resolution, ~surface.judging), 1)
+        for depth in (0, *DEPTHS)
+    ]
+    sums = surface.smoothed(torch.cat(looked, dim=1), 6)
+    points = surface.points.cpu()
+    tree = KDTree(points.numpy())
+    for mirror in mirrors:
+        images = with_mirror_images(points, (mirror,))[len(points) :]
+        sums = sums + sums[torch.as_tensor(tree.query(images.numpy())[1], device=sums.device)]
+    error, seen = sums[:, ::2], sums[:, 1::2]
+    enough = seen > 0.5 * seen[:, :1]
+    errors = torch.where(enough, error / seen.clamp(min=1e-6), torch.inf)
+    here, (least, which) = errors[:, 0], errors[:, 1:].min(dim=1)
+    better = here.isfinite() & (here > NO_CONTRADICTION**2) & (least < MUCH_BETTER * here)
     depth = torch.tensor(DEPTHS, dtype=here.dtype, device=here.device)[which].clamp(max=STRIDE)
     return depth, torch.where(better, SWEPT * (1 - least / here), 0.0)
 
