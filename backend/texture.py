@@ -68,11 +68,21 @@ class _Points:
 
 @dataclass(frozen=True)
 class _Sight:
-    """A view and the depth map ``nearest`` of what it sees, from ``camera`` at its resolution."""
+    """A view, and what it sees from ``camera``, which has the resolution of the maps ``[h, w]``.
+
+    Attributes:
+        view: In the world.
+        camera: The view's, perhaps with fewer pixels.
+        nearest: Depth map.
+        around: The smallest depth within two pixels.
+        calm: Trust in [0, 1] that grows with the distance from the mask's outline.
+    """
 
     view: View
     camera: Camera
     nearest: Tensor
+    around: Tensor
+    calm: Tensor
 
 
 def vertex_colors(mesh: Mesh, views: Sequence[View], device: torch.device | str) -> Mesh:
@@ -162,7 +172,10 @@ def _sights(surface: _Surface, views: Sequence[View]) -> list[_Sight]:
         size = max(1, round(height * zoom)), max(1, round(width * zoom))
         camera = view.camera.resampled(0.0, 0.0, zoom, size)
         nearest = depth_map(surface.vertices, surface.faces, _stack(camera, surface), 0)
-        sights.append(_Sight(view, camera, nearest))
+        around = -functional.max_pool2d(-nearest[None, None], 5, stride=1, padding=2)[0, 0]
+        inside = _distance_to_outline(view.mask, size, nearest.device)
+        calm = ((inside - 1.0) / (0.01 * max(size) + 1.0)).clamp(0.0, 1.0)
+        sights.append(_Sight(view, camera, nearest, around, calm * calm * (3.0 - 2.0 * calm)))
     return sights
 
 
@@ -210,19 +223,16 @@ def _visibility(
     surface: _Surface, sight: _Sight, pixels: Tensor, depth: Tensor, cosine: Tensor
 ) -> Tensor:
     """Trust in [0, 1] that a view sees points: 0 = hidden, ``_DOUBT`` = close to an outline."""
-    camera, nearest, size = sight.camera, sight.nearest, sight.camera.image_size
+    camera, size = sight.camera, sight.camera.image_size
     zoom = max(size) / max(sight.view.camera.image_size)
     column = (pixels[:, 0] * zoom).long().clamp(0, size[1] - 1)
     row = (pixels[:, 1] * zoom).long().clamp(0, size[0] - 1)
-    around = -functional.max_pool2d(-nearest[None, None], 5, stride=1, padding=2)[0, 0]
     # A slanted surface is itself nearer at the next pixel.
     slope = _pixel_length(camera, depth) * (1 / cosine.square() - 1).clamp(min=0).sqrt()
     limit = depth - 0.005 * surface.size
-    nothing_before = nearest[row, column] >= limit - 1.5 * slope
-    nothing_beside = around[row, column] >= limit - 4.0 * slope
-    inside = _distance_to_outline(sight.view.mask, size, pixels.device)[row, column]
-    calm = ((inside - 1.0) / (0.01 * max(size) + 1.0)).clamp(0.0, 1.0)
-    trust = (nothing_beside * calm * calm * (3.0 - 2.0 * calm)).clamp(min=_DOUBT)
+    nothing_before = sight.nearest[row, column] >= limit - 1.5 * slope
+    nothing_beside = sight.around[row, column] >= limit - 4.0 * slope
+    trust = (nothing_beside * sight.calm[row, column]).clamp(min=_DOUBT)
     return trust * nothing_before * _in_picture(sight.view.camera, pixels, depth)
 
 
