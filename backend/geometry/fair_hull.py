@@ -132,8 +132,8 @@ class Fairing:
         self.resolution = upper.shape[0]
         self.upper = upper
         self._contacts = Contacts(silhouettes, upper)
-        self._smooth = start.copy()
-        self._dual = np.zeros_like(start)
+        self._smooth = torch.tensor(start)
+        self._dual = torch.zeros_like(self._smooth)
         self._keep = _PENALTY / (_laplacian_eigenvalues(self.resolution) ** 3 + _PENALTY)
         views = silhouettes.number_of_views
         self._closeness = np.float32(_CLOSENESS * (views / 48) ** 4)
@@ -143,7 +143,7 @@ class Fairing:
     @property
     def field(self) -> np.ndarray:
         """The current solution, within its bounds."""
-        return np.minimum(np.maximum(self._smooth, self._bound.lower), self.upper)
+        return np.minimum(np.maximum(self._smooth.numpy(), self._bound.lower), self.upper)
 
     def advance(
         self, steps: int, target: Target | None = None, faith: np.ndarray | None = None
@@ -155,10 +155,11 @@ class Fairing:
             target: What else pulls.
             faith: ``[R, R, R]`` share of the pull to the exact hull, 0 where it is known to be far.
         """
-        lower, creases = self._bound.lower, np.zeros_like(self._smooth)
+        lower, upper = torch.from_numpy(self._bound.lower), torch.from_numpy(self.upper)
+        creases = torch.zeros_like(self._smooth)
         pulled = target is not None or self._closeness > 1e-3 * _PENALTY
-        keep, pull = self._pull(target, faith) if pulled else (1, 0)
-        limits = _face_limits(np.where(self._bound.edges, np.float32(0), np.float32(self._crease)))
+        keep, pull = self._pull(target, faith) if pulled else (1.0, 0.0)
+        limits = _face_limits(torch.from_numpy(self._bound.edges), self._crease)
         for step in range(steps):
             if step % _CREASE_STEPS == 0:
                 creases = _creases(self._smooth, limits) / _PENALTY
@@ -167,26 +168,24 @@ class Fairing:
             if pulled:
                 proposed *= keep
                 proposed += pull
-            np.maximum(proposed, lower, out=proposed)
-            np.minimum(proposed, self.upper, out=proposed)
+            torch.clamp(proposed, lower, upper, out=proposed)
             proposed *= _RELAXATION
             self._smooth *= 1 - _RELAXATION
             proposed += self._smooth
             self._dual -= proposed
-            np.subtract(creases, self._dual, out=proposed)
-            self._smooth = _filtered(proposed, self._keep)
+            torch.sub(creases, self._dual, out=proposed)
+            self._smooth = torch.from_numpy(_filtered(proposed.numpy(), self._keep))
             self._dual += self._smooth
-        self._bound = self._contacts.bound(self._smooth)
+        self._bound = self._contacts.bound(self._smooth.numpy())
 
-    def _pull(
-        self, target: Target | None, faith: np.ndarray | None
-    ) -> tuple[np.ndarray | np.floating, np.ndarray]:
+    def _pull(self, target: Target | None, faith: np.ndarray | None) -> tuple[Tensor, Tensor]:
         """What the exact hull and a target make of a proposed field: ``keep * proposed + pull``."""
         weight = self._closeness if faith is None else self._closeness * faith
-        pull = weight * np.minimum(self.upper, self._smooth + np.float32(_FURTHEST))
+        pull = weight * np.minimum(self.upper, self._smooth.numpy() + np.float32(_FURTHEST))
         if target is not None:
             weight, pull = weight + target.weight, pull + target.weight * target.field
-        return _PENALTY / (_PENALTY + weight), pull / (_PENALTY + weight)
+        keep = np.asarray(_PENALTY / (_PENALTY + weight), pull.dtype)
+        return torch.from_numpy(keep), torch.from_numpy(pull / (_PENALTY + weight))
 
 
 def fair_hull(
@@ -246,38 +245,39 @@ def _laplacian_eigenvalues(resolution: int) -> np.ndarray:
     return along[:, None, None] + along[None, :, None] + along[None, None, :]
 
 
-def _face_limits(limit: np.ndarray) -> list[np.ndarray]:
-    """The smaller of two neighbours' limits, between them as :func:`_gradient` has it."""
-    cells = [np.moveaxis(limit, axis, 0) for axis in range(3)]
-    return [np.moveaxis(np.minimum(c[1:], c[:-1]), 0, axis) for axis, c in enumerate(cells)]
+def _face_limits(edges: Tensor, limit: float) -> list[Tensor]:
+    """``limit`` between neighbours as :func:`_gradient` has it, 0 where one of them is an edge."""
+    faces = [
+        (edges.narrow(axis, 0, n - 1), edges.narrow(axis, 1, n - 1))
+        for axis, n in enumerate(edges.shape)
+    ]
+    return [torch.where(one | other, 0.0, limit) for one, other in faces]
 
 
-def _creases(field: np.ndarray, limits: list[np.ndarray]) -> np.ndarray:
+def _creases(field: Tensor, limits: list[Tensor]) -> Tensor:
     """What bending beyond ``limits`` adds to the right-hand side, ``[R, R, R]``."""
     bending = _gradient(_laplacian(field))
     for part, most in zip(bending, limits, strict=True):
-        part -= part.clip(-most, most)
+        part -= part.clamp(-most, most)
     return _laplacian(-_divergence(bending))
 
 
-def _laplacian(field: np.ndarray) -> np.ndarray:
+def _laplacian(field: Tensor) -> Tensor:
     """Seven-point Laplacian with mirrored ends."""
     return _divergence(_gradient(field))
 
 
-def _gradient(field: np.ndarray) -> list[np.ndarray]:
+def _gradient(field: Tensor) -> list[Tensor]:
     """Differences between neighbours along each axis, one fewer than cells."""
-    return [np.diff(field, axis=axis) for axis in range(3)]
+    return [field.diff(dim=axis) for axis in range(3)]
 
 
-def _divergence(parts: list[np.ndarray]) -> np.ndarray:
+def _divergence(parts: list[Tensor]) -> Tensor:
     """Minus the transpose of :func:`_gradient`."""
-    total = np.zeros((parts[1].shape[0], *parts[0].shape[1:]), parts[0].dtype)
+    total = parts[0].new_zeros((parts[1].shape[0], *parts[0].shape[1:]))
     for axis, part in enumerate(parts):
-        along = np.moveaxis(total, axis, 0)
-        across = np.moveaxis(part, axis, 0)
-        along[:-1] += across
-        along[1:] -= across
+        total.narrow(axis, 0, part.shape[axis]).add_(part)
+        total.narrow(axis, 1, part.shape[axis]).sub_(part)
     return total
 
 
