@@ -13,10 +13,12 @@ from backend.geometry.cameras import Cameras
 from backend.geometry.fair_hull import fair_hull
 from backend.geometry.silhouettes import Silhouettes
 from backend.geometry.visual_hull import grid_points, silhouette_distances
+from backend.methods.dvr import grid_fit
 from backend.methods.dvr.grid_fit import (
     SWEPT,
     Photographs,
     Schedule,
+    Surface,
     disagreement,
     find_surface,
     fit,
@@ -224,6 +226,23 @@ def test_colours_find_a_dent_that_no_silhouette_shows(paint: Paint):
     assert error(after) < 0.5 * before
     assert told == sorted(told)
     assert told[-1] == 1.0
+
+
+def test_few_photographs_do_not_sweep(monkeypatch: pytest.MonkeyPatch):
+    """With eight, an evenly coloured cabinet was hollowed out from front to back."""
+    swept: list[int] = []
+
+    def look(surface: Surface, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
+        swept.append(len(surface.seen))
+        nothing = torch.zeros(len(surface.points))
+        return nothing, nothing
+
+    monkeypatch.setattr(grid_fit, "sweep", look)
+    for count in (8, 12):
+        views = painted_views(count, size=96)
+        fairing = fair_hull(Silhouettes.of(views), 24, rounds=1)
+        fit(fairing, views, Schedule(3, 0.1), torch.device("cpu"), lambda *_: None)
+    assert swept == [12]  # once, while the photographs are a quarter as large
 
 
 def test_photographs_that_tell_nothing_leave_the_fair_hull(views: Views):

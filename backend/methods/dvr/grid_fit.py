@@ -18,9 +18,10 @@ takes hours. Here every part has a form that is solved instead of trained:
   every point a step and a certainty. Where nothing changes with dx the certainty is none, and the
   bending energy alone decides: colour is trusted where views agree and texture exists;
 * a hollow that no silhouette shows begins as a lid many cells above the truth, where such steps end
-  in the nearest accident. So the first looks also sweep the space below the surface (as planes do
-  for R. Collins, "A Space-Sweep Approach to True Multi-Image Matching", 1996): where photographs
-  that contradict each other agree much better at some depth, the surface goes down towards it.
+  in the nearest accident. So the first looks at many views also sweep the space below the surface
+  (as planes do for R. Collins, "A Space-Sweep Approach to True Multi-Image Matching", 1996): where
+  photographs that contradict each other agree much better at some depth, the surface goes down
+  towards it.
 
 Some of the surface is held back: its colours steer nothing and only judge. The round they liked
 best is the result; a fit that does not carry over, or hardly, is given up for the fair hull.
@@ -70,6 +71,9 @@ LEAST_GAIN = 0.025
 
 HELD_BACK = 10
 """One cell in so many is held back."""
+
+MANY_VIEWS = 12
+"""So many photographs allow a sweep; the two or three of few that see a point agree by chance."""
 
 DEPTHS = (1, 2, 3, 4, 6, 8)
 """Cells below the surface at which a sweep looks."""
@@ -181,6 +185,8 @@ def fit(
     """
     scales = [Photographs.shrunk(views, factor, device) for factor in (4, 2, 1)]
     judge = scales[1]
+    sweeps = len(views.cameras) >= MANY_VIEWS
+    settled = schedule.rounds // 2 if sweeps else 0
     best, best_error = fairing.field, torch.inf
     for turn in range(schedule.rounds + 1):
         field = fairing.field
@@ -188,13 +194,13 @@ def fit(
         error = disagreement(surface, judge)
         if turn == 0:
             best_error = (1 - LEAST_GAIN) * error
-        elif error < best_error and turn >= schedule.rounds // 2:  # no sweep disturbs it any more
+        elif error < best_error and turn >= settled:
             best, best_error = field, error
         if turn == schedule.rounds:
             break
         photographs = scales[min(turn * len(scales) // schedule.rounds, len(scales) - 1)]
         motion, certainty, error = surface_motion(surface, photographs, fairing.resolution)
-        if photographs is scales[0]:
+        if sweeps and photographs is scales[0]:
             depth, belief = sweep(surface, photographs, fairing.resolution, views.mirrors)
             motion = torch.where(belief > 0, depth, motion)
             certainty = torch.maximum(certainty, belief)
