@@ -148,39 +148,27 @@ def train(
         settings.batch_size,
         settings.accumulate,
     ) as fabric:
-        return _trained(fabric, spec, options, settings, dataset, category, out, command)
-
-
-def _trained(
-    fabric: Fabric,
-    spec: RecipeSpec,
-    options: Any,
-    settings: TrainerSettings,
-    dataset: Path,
-    category: str,
-    out: Path,
-    command: str,
-) -> RunResult:
-    objects = RenderedDataset(dataset, "train", category)
-    RenderedDataset(dataset, "val", category)  # refuse now what would fail after the first steps
-    if fabric.is_global_zero:
-        asked = {
-            "run": {"recipe": spec.name, "category": category, "data_hash": objects.data_hash},
-            "options": asdict(options),
-            "training": asdict(settings),
-        }
-        open_run(out, asked, _FREE)
-    fabric.barrier()
-    with fabric.rank_zero_first(local=True):  # the others find the decoded images made
-        recipe = spec.make(options, dataset, category)
-        data = recipe.training_data()
-        data.sample(0, np.random.default_rng(0))
-    learner = Learner(fabric, recipe, settings.seed, settings.clip, settings.ema)
-    card = _model_card(spec, recipe, settings, objects, category, out, command)
-    run = _Run(fabric, spec, recipe, settings, learner, card, out)
-    with run.monitor or nullcontext(), Interrupts() as interrupts:
-        _loop(run, data, interrupts)
-    return run.finish(has_test=split_sizes(dataset, category)["test"] > 0)
+        objects = RenderedDataset(dataset, "train", category)
+        # Refuse now what would fail after the first steps.
+        RenderedDataset(dataset, "val", category)
+        if fabric.is_global_zero:
+            asked = {
+                "run": {"recipe": spec.name, "category": category, "data_hash": objects.data_hash},
+                "options": asdict(options),
+                "training": asdict(settings),
+            }
+            open_run(out, asked, _FREE)
+        fabric.barrier()
+        with fabric.rank_zero_first(local=True):  # the others find the decoded images made
+            recipe = spec.make(options, dataset, category)
+            data = recipe.training_data()
+            data.sample(0, np.random.default_rng(0))
+        learner = Learner(fabric, recipe, settings.seed, settings.clip, settings.ema)
+        card = _model_card(spec, recipe, settings, objects, category, out, command)
+        run = _Run(fabric, spec, recipe, settings, learner, card, out)
+        with run.monitor or nullcontext(), Interrupts() as interrupts:
+            _loop(run, data, interrupts)
+        return run.finish(has_test=split_sizes(dataset, category)["test"] > 0)
 
 
 def _loop(run: _Run, data: TrainingData, interrupts: Interrupts) -> None:

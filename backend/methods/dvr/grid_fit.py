@@ -317,11 +317,12 @@ def sweep(
         for depth in (0, *DEPTHS)
     ]
     sums = surface.smoothed(torch.cat(looked, dim=1), 6)
-    points = surface.points.cpu()
-    tree = KDTree(points.numpy())
-    for mirror in mirrors:
-        images = with_mirror_images(points, (mirror,))[len(points) :]
-        sums = sums + sums[torch.as_tensor(tree.query(images.numpy())[1], device=sums.device)]
+    if mirrors:
+        points = surface.points.cpu()
+        tree = KDTree(points.numpy())
+        for mirror in mirrors:
+            images = with_mirror_images(points, (mirror,))[len(points) :]
+            sums = sums + sums[torch.as_tensor(tree.query(images.numpy())[1], device=sums.device)]
     error, seen = sums[:, ::2], sums[:, 1::2]
     enough = seen > 0.5 * seen[:, :1]
     errors = torch.where(enough, error / seen.clamp(min=1e-6), torch.inf)
