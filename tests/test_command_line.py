@@ -474,6 +474,8 @@ def test_ctrl_c_stops_within_a_second(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell lets what it starts with "&" ignore Ctrl-C, and so would all below it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(4)
     assert process.poll() is None
