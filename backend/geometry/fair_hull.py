@@ -178,6 +178,12 @@ class Fairing:
             self._dual += self._smooth
         self._bound = self._contacts.bound(self._smooth.numpy())
 
+    def restore(self, field: np.ndarray, where: np.ndarray) -> None:
+        """Go back to an earlier field in the cells of a mask, both ``[R, R, R]``."""
+        self._smooth[torch.from_numpy(where)] = torch.from_numpy(field[where])
+        self._dual[torch.from_numpy(where)] = 0
+        self._bound = self._contacts.bound(self._smooth.numpy())
+
     def _pull(self, target: Target | None, faith: np.ndarray | None) -> tuple[Tensor, Tensor]:
         """What the exact hull and a target make of a proposed field: ``keep * proposed + pull``."""
         weight = self._closeness if faith is None else self._closeness * faith

@@ -1,0 +1,191 @@
+"""Hollows that no silhouette shows: a painted ball with a dent, and one without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from backend.geometry.fair_hull import fair_hull
+from backend.geometry.silhouettes import Silhouettes
+from backend.methods.dvr import grid_fit
+from backend.methods.dvr.grid_fit import Schedule, fit
+from backend.methods.dvr.hollows import SWEPT, contradicted, open_hollows, sweep, unproven
+from backend.methods.dvr.surface import Photographs, Surface, find_surface
+from backend.views import Views
+from tests.painted_ball import (
+    DENT_CENTRE,
+    DENT_RADIUS,
+    RADIUS,
+    RESOLUTION,
+    Paint,
+    ball_field,
+    bands,
+    dent_field,
+    painted_views,
+    waves,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def views() -> Views:
+    return painted_views(12)
+
+
+@pytest.mark.parametrize("paint", [waves, bands])
+def test_photographs_contradict_a_lid(paint: Paint):
+    """Above the dent no colour suits the views; on the whole ball one does everywhere."""
+    for dented in (True, False):
+        photographs = Photographs.shrunk(painted_views(16, dented, paint=paint), 2, CPU)
+        surface = find_surface(ball_field(RADIUS), photographs.cameras)
+        is_carved, error = contradicted(surface, photographs, RESOLUTION)
+        lid = (surface.points - torch.as_tensor(DENT_CENTRE)).norm(dim=1) < 0.8 * DENT_RADIUS
+        assert bool(is_carved[lid].all()) == dented
+        assert float(is_carved[~lid].float().mean()) < (0.1 if dented else 1e-9)
+        assert (float(error[lid].mean()) > 4 * float(error[~lid].mean())) == dented
+
+
+def test_a_motion_of_less_than_a_cell_explains_itself(views: Views):
+    """What the fit can mend is not carved, although the photographs differ."""
+    photographs = Photographs.shrunk(views, 2, CPU)
+    field = ball_field(RADIUS + 0.5 / RESOLUTION)
+    is_carved, error = contradicted(
+        find_surface(field, photographs.cameras), photographs, RESOLUTION
+    )
+    assert float(error.mean()) > 1e-5
+    assert not bool(is_carved.any())
+
+
+def test_two_views_contradict_nothing():
+    views = painted_views(2, dented=True)
+    photographs = Photographs.shrunk(views, 2, CPU)
+    surface = find_surface(ball_field(RADIUS), photographs.cameras)
+    assert not bool(contradicted(surface, photographs, RESOLUTION)[0].any())
+
+
+@pytest.mark.parametrize("paint", [waves, bands])
+def test_carving_opens_the_dent_and_nothing_else(paint: Paint):
+    within, outside = dent_field() < -1, dent_field() > 2
+    within &= ball_field(RADIUS) > 1
+    for dented in (True, False):
+        views = painted_views(16, dented, paint=paint)
+        silhouettes = Silhouettes.of(views)
+        start = fair_hull(silhouettes, RESOLUTION, rounds=4).field
+        told: list[float] = []
+        lowered = open_hollows(silhouettes, start, RESOLUTION, views, CPU, told.append)
+        assert (float((lowered[within] > 1).mean()) > 0.5) == dented
+        assert float((lowered[outside] > 1).mean()) < 1e-3
+        assert lowered.min() == 0
+        assert told[-1] == 1.0
+
+
+def test_only_photographs_that_agree_prove_a_hollow():
+    """The same dent, carved out of a ball that has it and of one that has not."""
+    before = ball_field(RADIUS)
+    after = np.minimum(before, dent_field())
+    within = (before > 1) & (after < -1)
+    for dented in (True, False):
+        photographs = Photographs.shrunk(painted_views(16, dented), 2, CPU)
+        bad = unproven(before, after, photographs)
+        assert bad[within].all() == (not dented)
+        assert bad.any() == (not dented)
+        assert not unproven(before, before, photographs).any()
+
+
+def test_a_hollow_and_its_mirror_image_are_judged_as_one():
+    """Carved on both sides, true on one only: the false one decides for both."""
+    before = ball_field(RADIUS)
+    after = np.minimum(before, dent_field())
+    after = np.minimum(after, after[:, ::-1])
+    photographs = Photographs.shrunk(painted_views(16, dented=True), 2, CPU)
+    within = (before > 1) & (dent_field() < -1)
+    assert not unproven(before, after, photographs)[within].any()
+    together = unproven(before, after, photographs, ("y",))
+    np.testing.assert_array_equal(together, together[:, ::-1])
+
+
+def test_a_fit_restores_what_photographs_do_not_prove(monkeypatch: pytest.MonkeyPatch):
+    """After the sweeps, and before it looks again, the fit is back at its start."""
+    views = painted_views(12, size=96)
+    fairing = fair_hull(Silhouettes.of(views), 24, rounds=1)
+    start = fairing.field
+    looked_at: list[np.ndarray] = []
+    monkeypatch.setattr(
+        grid_fit,
+        "find_surface",
+        lambda field, *rest: looked_at.append(field) or find_surface(field, *rest),
+    )
+    monkeypatch.setattr(grid_fit, "unproven", lambda before, *_: np.ones(before.shape, bool))
+    fit(fairing, views, Schedule(6, 0.1), CPU, lambda *_: None)
+    away = [float(np.abs(field - start).mean()) for field in looked_at]
+    assert away[0] == 0
+    assert away[1] > 0.01
+    assert away[2] < 0.1 * away[1]  # its bounds may be others by now
+    assert away[3] > 0.01
+
+
+@pytest.mark.parametrize(("offset", "depth"), [(1.0, 1.0), (2.0, 2.0), (4.0, 2.0)])
+def test_a_sweep_looks_below_what_is_too_large(views: Views, offset: float, depth: float):
+    """A ball ``offset`` cells too large goes down by that, and by two cells at most."""
+    photographs = Photographs.shrunk(views, 2, torch.device("cpu"))
+    surface = find_surface(ball_field(RADIUS + offset / RESOLUTION), photographs.cameras)
+    found, certainty = sweep(surface, photographs, RESOLUTION)
+    believed = certainty > 0
+    assert float(believed[~surface.judging].float().mean()) > 0.7
+    assert float(found[believed].median()) == depth
+    assert float(certainty.max()) <= SWEPT
+
+
+def test_a_sweep_leaves_the_truth_alone(views: Views):
+    photographs = Photographs.shrunk(views, 2, torch.device("cpu"))
+    surface = find_surface(ball_field(RADIUS), photographs.cameras)
+    _, certainty = sweep(surface, photographs, RESOLUTION)
+    assert float((certainty > 0).float().mean()) < 0.01
+
+
+def test_a_sweep_needs_a_contradiction(views: Views):
+    """Plain colours agree everywhere, and a single view always agrees with itself."""
+    field = ball_field(RADIUS + 4 / RESOLUTION)
+    grey = replace(views, images=np.full_like(views.images, 0.5))
+    alone = replace(
+        views, images=views.images[:1], masks=views.masks[:1], cameras=views.cameras[:1]
+    )
+    for some in (grey, alone):
+        photographs = Photographs.shrunk(some, 2, torch.device("cpu"))
+        _, certainty = sweep(find_surface(field, photographs.cameras), photographs, RESOLUTION)
+        assert float(certainty.max()) == 0.0
+
+
+def test_a_sweep_hears_all_mirror_images_of_a_point():
+    """A dent on one side of what is said to be symmetric: the other side tells against it."""
+    photographs = Photographs.shrunk(painted_views(12, dented=True), 2, torch.device("cpu"))
+    surface = find_surface(ball_field(RADIUS), photographs.cameras, ("y",))
+    lid = (surface.points - torch.as_tensor(DENT_CENTRE)).norm(dim=1) < 0.8 * DENT_RADIUS
+    _, alone = sweep(surface, photographs, RESOLUTION)
+    _, together = sweep(surface, photographs, RESOLUTION, ("y",))
+    assert float((alone[lid] > 0).float().mean()) > 0.5
+    assert float((together[lid] > 0).float().mean()) < 0.2
+    mirrored = surface.points * torch.tensor([1.0, -1, 1])
+    partner = torch.cdist(surface.points, mirrored).argmin(dim=1)
+    torch.testing.assert_close(together, together[partner], rtol=1e-3, atol=1e-4)
+
+
+def test_few_photographs_do_not_sweep(monkeypatch: pytest.MonkeyPatch):
+    """With eight, an evenly coloured cabinet was hollowed out from front to back."""
+    swept: list[int] = []
+
+    def look(surface: Surface, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
+        swept.append(len(surface.seen))
+        nothing = torch.zeros(len(surface.points))
+        return nothing, nothing
+
+    monkeypatch.setattr(grid_fit, "sweep", look)
+    for count in (8, 12):
+        views = painted_views(count, size=96)
+        fairing = fair_hull(Silhouettes.of(views), 24, rounds=1)
+        fit(fairing, views, Schedule(3, 0.1), torch.device("cpu"), lambda *_: None)
+    assert swept == [12]  # once, while the photographs are a quarter as large
