@@ -36,7 +36,7 @@ from torch import Tensor
 from ...geometry.fair_hull import Fairing, folded_target
 from ...geometry.silhouettes import folded
 from ...views import Views
-from .hollows import MANY_VIEWS, sweep, unproven
+from .hollows import MANY_VIEWS, STEPS, sweep, unproven
 from .surface import (
     Photographs,
     Surface,
@@ -55,9 +55,6 @@ NOISE = 0.02
 
 MOST_CERTAIN = 50.0
 """A point's certainty ends here, in units of ``NOISE`` per cell."""
-
-STEPS = 8
-"""ADMM steps between two looks at the photographs."""
 
 LEAST_GAIN = 0.025
 """Share of the held-back points' error that must go, or the fair hull stays as it is."""
@@ -99,16 +96,14 @@ def fit(
     """
     scales = [Photographs.shrunk(views, factor, device) for factor in (4, 2, 1)]
     judge = scales[1]
-    sweeps = len(views.cameras) >= MANY_VIEWS
+    # While the photographs are smallest.
+    sweeps = -(-schedule.rounds // len(scales)) if len(views.cameras) >= MANY_VIEWS else 0
     settled = schedule.rounds // 2 if sweeps else 0
     start = best = fairing.field
-    best_error, was_swept = torch.inf, False
+    best_error = torch.inf
     for turn in range(schedule.rounds + 1):
-        photographs = scales[min(turn * len(scales) // schedule.rounds, len(scales) - 1)]
-        is_swept = sweeps and photographs is scales[0]
-        if was_swept and not is_swept:
+        if turn == sweeps > 0:
             fairing.restore(start, unproven(start, fairing.field, scales[0], views.mirrors))
-        was_swept = is_swept
         field = fairing.field
         surface = find_surface(field, judge.cameras, views.mirrors)
         error = disagreement(surface, judge)
@@ -118,8 +113,9 @@ def fit(
             best, best_error = field, error
         if turn == schedule.rounds:
             break
+        photographs = scales[min(turn * len(scales) // schedule.rounds, len(scales) - 1)]
         motion, certainty, error = surface_motion(surface, photographs, fairing.resolution)
-        if is_swept:
+        if turn < sweeps:
             depth, belief = sweep(surface, photographs, fairing.resolution, views.mirrors)
             motion = torch.where(belief > 0, depth, motion)
             certainty = torch.maximum(certainty, belief)

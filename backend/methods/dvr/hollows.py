@@ -61,10 +61,10 @@ SWEPT = 0.1
 """Certainty of a depth that a sweep found where photographs agree there entirely."""
 
 ROUNDS = 30
-"""Looks on the coarse grid."""
+"""Looks at the photographs on the coarse grid."""
 
 STEPS = 8
-"""ADMM steps between two of them."""
+"""ADMM steps between two looks, here and in the fit."""
 
 FEWEST = 3
 """Views that must see a point before they may contradict each other."""
