@@ -10,9 +10,10 @@ A hollow begins as a lid many cells above the truth. Three things open it:
 * :func:`sweep`, in the first looks of the fit: where photographs that contradict each other agree
   much better at some depth, the surface goes down towards it (planes do that for R. Collins, "A
   Space-Sweep Approach to True Multi-Image Matching", 1996);
-* :func:`unproven`, after both: a region that went down stays so only if the photographs agree much
-  better there than before, each predicted from the others. Highlights, which no depth explains,
-  chance agreement of fine patterns, and thin walls dented from the other side are undone.
+* a carved region stays so only if the photographs agree much better there than before, each
+  predicted from the others, and a swept one if they agree better at all (:func:`unproven`), as the
+  fit is not done with it. Highlights, which no depth explains, chance agreement of fine patterns,
+  and thin walls dented from the other side are undone.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ CARVED = 0.02
 """Weight of a carved point's pull beside the bending energy."""
 
 PROVEN = 0.85
-"""Share of a region's error that may be left where it went down for good."""
+"""Share of a carved region's error that may be left, or it is filled again."""
+
+BETTER = 0.95
+"""Share of a swept region's error that may be left, or it goes back."""
 
 
 def open_hollows(
@@ -124,8 +128,8 @@ def open_hollows(
         fairing.advance(STEPS, folded_target(target, views.mirrors), faith)
         progress((turn + 1) / ROUNDS)
     after = fairing.field
-    lower, bad = _lowered_regions(before, after, photographs, views.mirrors)
-    good = maximum_filter((lower & ~bad).astype(np.float32), 3)
+    lower, left = _lowered_regions(before, after, photographs, views.mirrors)
+    good = maximum_filter((lower & (left < PROVEN)).astype(np.float32), 3)
     return good * np.maximum(before - after, 0)
 
 
@@ -192,7 +196,7 @@ def sweep(
 def unproven(
     before: np.ndarray, after: np.ndarray, photographs: Photographs, mirrors: Sequence[str] = ()
 ) -> np.ndarray:
-    """Where the surface went down and the photographs do not agree much better for it.
+    """Where the surface went down and the photographs agree no better for it.
 
     Args:
         before: ``[R, R, R]`` in cells.
@@ -203,26 +207,26 @@ def unproven(
     Returns:
         ``[R, R, R]`` bool, the cells of such regions and those around them.
     """
-    _, bad = _lowered_regions(before, after, photographs, mirrors)
-    return maximum_filter(bad, 5)
+    lower, left = _lowered_regions(before, after, photographs, mirrors)
+    return maximum_filter(lower & (left > BETTER), 5)
 
 
 def _lowered_regions(
     before: np.ndarray, after: np.ndarray, photographs: Photographs, mirrors: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cells that left the object, with those around them, and which of them should not have.
+    """Cells that left the object, with those around them, and the share of the error left there.
 
-    Each connected region is judged as a whole, with its mirror images.
+    Each connected region is judged as a whole, with its mirror images; where there was no error
+    before, all of it is left.
     """
-    left = (before > 0) & (after < 0) & (before - after > 1)
-    regions, count = cast(tuple[np.ndarray, int], label(binary_dilation(left)))
+    gone = (before > 0) & (after < 0) & (before - after > 1)
+    regions, count = cast(tuple[np.ndarray, int], label(binary_dilation(gone)))
     regions = folded(regions, mirrors, np.maximum)
     one, other = (
         _errors_in_regions(field, regions, count, photographs, mirrors) for field in (before, after)
     )
-    bad = other >= PROVEN * one
-    bad[0] = False
-    return regions > 0, bad[regions]
+    share = np.divide(other, one, out=np.ones_like(one), where=one > 0)
+    return regions > 0, share[regions]
 
 
 def _errors_in_regions(
