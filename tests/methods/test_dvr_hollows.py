@@ -12,7 +12,7 @@ from backend.geometry.fair_hull import fair_hull
 from backend.geometry.silhouettes import Silhouettes
 from backend.methods.dvr import grid_fit
 from backend.methods.dvr.grid_fit import Schedule, fit
-from backend.methods.dvr.hollows import SWEPT, contradicted, open_hollows, sweep, unproven
+from backend.methods.dvr.hollows import SWEPT, sweep, unproven
 from backend.methods.dvr.surface import Photographs, Surface, find_surface
 from backend.views import Views
 from tests.painted_ball import (
@@ -20,12 +20,9 @@ from tests.painted_ball import (
     DENT_RADIUS,
     RADIUS,
     RESOLUTION,
-    Paint,
     ball_field,
-    bands,
     dent_field,
     painted_views,
-    waves,
 )
 
 CPU = torch.device("cpu")
@@ -34,53 +31,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def views() -> Views:
     return painted_views(12)
-
-
-@pytest.mark.parametrize("paint", [waves, bands])
-def test_photographs_contradict_a_lid(paint: Paint):
-    """Above the dent no colour suits the views; on the whole ball one does everywhere."""
-    for dented in (True, False):
-        photographs = Photographs.shrunk(painted_views(16, dented, paint=paint), 2, CPU)
-        surface = find_surface(ball_field(RADIUS), photographs.cameras)
-        is_carved, error = contradicted(surface, photographs, RESOLUTION)
-        lid = (surface.points - torch.as_tensor(DENT_CENTRE)).norm(dim=1) < 0.8 * DENT_RADIUS
-        assert bool(is_carved[lid].all()) == dented
-        assert float(is_carved[~lid].float().mean()) < (0.1 if dented else 1e-9)
-        assert (float(error[lid].mean()) > 4 * float(error[~lid].mean())) == dented
-
-
-def test_a_motion_of_less_than_a_cell_explains_itself(views: Views):
-    """What the fit can mend is not carved, although the photographs differ."""
-    photographs = Photographs.shrunk(views, 2, CPU)
-    field = ball_field(RADIUS + 0.5 / RESOLUTION)
-    is_carved, error = contradicted(
-        find_surface(field, photographs.cameras), photographs, RESOLUTION
-    )
-    assert float(error.mean()) > 1e-5
-    assert not bool(is_carved.any())
-
-
-def test_two_views_contradict_nothing():
-    views = painted_views(2, dented=True)
-    photographs = Photographs.shrunk(views, 2, CPU)
-    surface = find_surface(ball_field(RADIUS), photographs.cameras)
-    assert not bool(contradicted(surface, photographs, RESOLUTION)[0].any())
-
-
-@pytest.mark.parametrize("paint", [waves, bands])
-def test_carving_opens_the_dent_and_nothing_else(paint: Paint):
-    within, outside = dent_field() < -1, dent_field() > 2
-    within &= ball_field(RADIUS) > 1
-    for dented in (True, False):
-        views = painted_views(16, dented, paint=paint)
-        silhouettes = Silhouettes.of(views)
-        start = fair_hull(silhouettes, RESOLUTION, rounds=4).field
-        told: list[float] = []
-        lowered = open_hollows(silhouettes, start, RESOLUTION, views, CPU, told.append)
-        assert (float((lowered[within] > 1).mean()) > 0.5) == dented
-        assert float((lowered[outside] > 1).mean()) < 1e-3
-        assert lowered.min() == 0
-        assert told[-1] == 1.0
 
 
 def test_only_photographs_that_agree_prove_a_hollow():

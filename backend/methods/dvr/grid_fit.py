@@ -18,7 +18,7 @@ takes hours. Here every part has a form that is solved instead of trained:
   every point a step and a certainty. Where nothing changes with dx the certainty is none, and the
   bending energy alone decides: colour is trusted where views agree and texture exists;
 * a hollow that no silhouette shows begins as a lid many cells above the truth, where such steps end
-  in the nearest accident; many views open it first (:mod:`.hollows`).
+  in the nearest accident; the first looks at many views open it (:mod:`.hollows`).
 
 Some of the surface is held back: its colours steer nothing and only judge. The round they liked
 best is the result; a fit that does not carry over, or hardly, is given up for the fair hull.
@@ -36,7 +36,7 @@ from torch import Tensor
 from ...geometry.fair_hull import Fairing, folded_target
 from ...geometry.silhouettes import folded
 from ...views import Views
-from .hollows import MANY_VIEWS, STEPS, sweep, unproven
+from .hollows import MANY_VIEWS, sweep, unproven
 from .surface import (
     Photographs,
     Surface,
@@ -55,6 +55,9 @@ NOISE = 0.02
 
 MOST_CERTAIN = 50.0
 """A point's certainty ends here, in units of ``NOISE`` per cell."""
+
+STEPS = 8
+"""ADMM steps between two looks at the photographs."""
 
 LEAST_GAIN = 0.025
 """Share of the held-back points' error that must go, or the fair hull stays as it is."""
@@ -79,7 +82,6 @@ def fit(
     schedule: Schedule,
     device: torch.device,
     progress: Callable[[float, np.ndarray], None],
-    hollows: np.ndarray | None = None,
 ) -> np.ndarray:
     """Let photographs shape the fair hull.
 
@@ -89,7 +91,6 @@ def fit(
         schedule: Length and trust.
         device: Where colours are looked up; the bending energy is solved on the CPU.
         progress: Told the share of the work done and the current field; may raise to stop.
-        hollows: ``[R, R, R]`` in [0, 1], where the exact hull is known to be far.
 
     Returns:
         ``[R, R, R]`` the field in cells of the round that the held-back points liked best.
@@ -122,8 +123,6 @@ def fit(
         steering = ~surface.judging
         target = spread(surface, motion, schedule.trust * certainty * steering, field)
         faith = folded(hull_faith(surface, error, fairing.resolution), views.mirrors, np.minimum)
-        if hollows is not None:
-            faith *= 1 - hollows
         fairing.advance(STEPS, folded_target(target, views.mirrors), faith)
         progress((turn + 1) / schedule.rounds, field)
     return best

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.ndimage import maximum_filter
 
 from ...geometry.fair_hull import Fairing, fair_hull, prolonged, refined
 from ...geometry.isosurface import extract
@@ -15,7 +14,6 @@ from ...views import Views
 from ..interface import Report
 from . import Params
 from .grid_fit import Schedule, fit
-from .hollows import MANY_VIEWS, open_hollows
 from .network_fit import NetworkSettings, extract_mesh, fit_network
 
 START_RESOLUTION = 0.75
@@ -23,9 +21,6 @@ START_RESOLUTION = 0.75
 
 START_SHARE = 0.2
 """Of the whole work, until the fair hull is there."""
-
-HOLLOWS_SHARE = 0.15
-"""Of the whole work, for carving hollows, where there are views enough."""
 
 TRUST = 0.1
 """Weight of a certain colour beside the bending energy, at ``trust = 1``."""
@@ -70,26 +65,16 @@ class Dvr:
             progress=lambda done: report(START_SHARE * done, "smoothing the hull"),
             rounds=params.smoothing_rounds,
         )
-        field, hollows, share = prolonged(start.field, params.resolution), None, START_SHARE
-        upper = silhouettes.hull(params.resolution)
-        if len(views.cameras) >= MANY_VIEWS:
-            share += HOLLOWS_SHARE
-            lowered = open_hollows(
-                silhouettes,
-                start.field,
-                params.resolution // 2,
-                views,
-                self.device,
-                lambda done: report(START_SHARE + HOLLOWS_SHARE * done, "opening hollows"),
-            )
-            depth = prolonged(lowered, params.resolution)
-            field = np.minimum(field - depth, upper)
-            hollows = maximum_filter((depth > 2).astype(np.float32), 7)
-        fairing = Fairing(silhouettes, upper, field, is_solution=True)
+        fairing = Fairing(
+            silhouettes,
+            silhouettes.hull(params.resolution),
+            prolonged(start.field, params.resolution),
+            is_solution=True,
+        )
 
         def progress(done: float, field: np.ndarray) -> None:
-            report(share + (1 - share) * done, "comparing colors", extract(field))
+            report(START_SHARE + (1 - START_SHARE) * done, "comparing colors", extract(field))
 
         schedule = Schedule(params.rounds, TRUST * params.trust)
-        field = fit(fairing, views, schedule, self.device, progress, hollows)
+        field = fit(fairing, views, schedule, self.device, progress)
         return extract(refined(silhouettes, field))
