@@ -81,7 +81,7 @@ def test_a_fit_restores_what_photographs_do_not_prove(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(("offset", "depth"), [(1.0, 1.0), (2.0, 2.0), (4.0, 2.0)])
 def test_a_sweep_looks_below_what_is_too_large(views: Views, offset: float, depth: float):
     """A ball ``offset`` cells too large goes down by that, and by two cells at most."""
-    photographs = Photographs.shrunk(views, 2, torch.device("cpu"))
+    photographs = Photographs.shrunk(views, 2, CPU)
     surface = find_surface(ball_field(RADIUS + offset / RESOLUTION), photographs.cameras)
     found, certainty = sweep(surface, photographs, RESOLUTION)
     believed = certainty > 0
@@ -91,7 +91,7 @@ def test_a_sweep_looks_below_what_is_too_large(views: Views, offset: float, dept
 
 
 def test_a_sweep_leaves_the_truth_alone(views: Views):
-    photographs = Photographs.shrunk(views, 2, torch.device("cpu"))
+    photographs = Photographs.shrunk(views, 2, CPU)
     surface = find_surface(ball_field(RADIUS), photographs.cameras)
     _, certainty = sweep(surface, photographs, RESOLUTION)
     assert float((certainty > 0).float().mean()) < 0.01
@@ -105,14 +105,14 @@ def test_a_sweep_needs_a_contradiction(views: Views):
         views, images=views.images[:1], masks=views.masks[:1], cameras=views.cameras[:1]
     )
     for some in (grey, alone):
-        photographs = Photographs.shrunk(some, 2, torch.device("cpu"))
+        photographs = Photographs.shrunk(some, 2, CPU)
         _, certainty = sweep(find_surface(field, photographs.cameras), photographs, RESOLUTION)
         assert float(certainty.max()) == 0.0
 
 
 def test_a_sweep_hears_all_mirror_images_of_a_point():
     """A dent on one side of what is said to be symmetric: the other side tells against it."""
-    photographs = Photographs.shrunk(painted_views(12, dented=True), 2, torch.device("cpu"))
+    photographs = Photographs.shrunk(painted_views(12, dented=True), 2, CPU)
     surface = find_surface(ball_field(RADIUS), photographs.cameras, ("y",))
     lid = (surface.points - torch.as_tensor(DENT_CENTRE)).norm(dim=1) < 0.8 * DENT_RADIUS
     _, alone = sweep(surface, photographs, RESOLUTION)
@@ -137,5 +137,5 @@ def test_few_photographs_do_not_sweep(monkeypatch: pytest.MonkeyPatch):
     for count in (8, 12):
         views = painted_views(count, size=96)
         fairing = fair_hull(Silhouettes.of(views), 24, rounds=1)
-        fit(fairing, views, Schedule(3, 0.1), torch.device("cpu"), lambda *_: None)
+        fit(fairing, views, Schedule(3, 0.1), CPU, lambda *_: None)
     assert swept == [12]  # once, while the photographs are a quarter as large

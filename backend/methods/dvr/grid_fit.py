@@ -97,7 +97,7 @@ def fit(
     """
     scales = [Photographs.shrunk(views, factor, device) for factor in (4, 2, 1)]
     judge = scales[1]
-    # While the photographs are smallest.
+    # As many as there are looks at the smallest photographs.
     sweeps = -(-schedule.rounds // len(scales)) if len(views.cameras) >= MANY_VIEWS else 0
     settled = schedule.rounds // 2 if sweeps else 0
     start = best = fairing.field

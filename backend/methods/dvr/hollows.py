@@ -22,13 +22,13 @@ from torch import Tensor
 
 from ...geometry.silhouettes import folded
 from .surface import (
-    DISAGREEMENT,
     Photographs,
     Surface,
     disagreements_at,
     find_surface,
     look,
     residual_of,
+    robust,
 )
 
 MANY_VIEWS = 12
@@ -88,6 +88,9 @@ def unproven(
 ) -> np.ndarray:
     """Where the surface went down and the photographs agree no better for it.
 
+    Each connected region of cells that left the object is judged as a whole, with its mirror
+    images. Where the photographs agreed before, nothing can be better.
+
     Args:
         before: ``[R, R, R]`` in cells.
         after: ``[R, R, R]`` in cells.
@@ -97,26 +100,15 @@ def unproven(
     Returns:
         ``[R, R, R]`` bool, the cells of such regions and those around them.
     """
-    lower, left = _lowered_regions(before, after, photographs, mirrors)
-    return maximum_filter(lower & (left > BETTER), 5)
-
-
-def _lowered_regions(
-    before: np.ndarray, after: np.ndarray, photographs: Photographs, mirrors: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cells that left the object, with those around them, and the share of the error left there.
-
-    Each connected region is judged as a whole, with its mirror images; where there was no error
-    before, all of it is left.
-    """
     gone = (before > 0) & (after < 0) & (before - after > 1)
     regions, count = cast(tuple[np.ndarray, int], label(binary_dilation(gone)))
     regions = folded(regions, mirrors, np.maximum)
-    one, other = (
+    error_before, error_after = (
         _errors_in_regions(field, regions, count, photographs, mirrors) for field in (before, after)
     )
-    share = np.divide(other, one, out=np.ones_like(one), where=one > 0)
-    return regions > 0, share[regions]
+    is_unproven = (error_after > BETTER * error_before) | (error_before == 0)
+    is_unproven[0] = False  # the rest of the grid is no region
+    return maximum_filter(is_unproven[regions], 5)
 
 
 def _errors_in_regions(
@@ -137,7 +129,7 @@ def _errors_in_regions(
     own_share = weights / weights.sum(dim=0).clamp(min=1e-9)
     squared = residual.square().mean(dim=2) / (1 - own_share.clamp(max=0.999)).square()
     seen = seen * ((seen > 0).sum(dim=0) >= 2)
-    errors = (seen * (squared / (1 + squared / DISAGREEMENT**2))).sum(dim=0)
+    errors = (seen * robust(squared)).sum(dim=0)
     cells = ((surface.points.cpu() + 0.5) * len(field)).long().clamp(0, len(field) - 1)
     at = regions[tuple(cells.T.numpy())]
     total = np.bincount(at, seen.sum(dim=0).cpu().numpy(), minlength=count + 1)

@@ -211,9 +211,12 @@ def disagreements_at(
     colors, seen = look(surface, photographs, [height])
     seen = seen * asked
     residual, _ = residual_of(surface, colors[0], seen)
-    squared = residual.square().mean(dim=2)
-    robust = squared / (1 + squared / DISAGREEMENT**2)
-    return (seen * robust).sum(dim=0), seen.sum(dim=0)
+    return (seen * robust(residual.square().mean(dim=2))).sum(dim=0), seen.sum(dim=0)
+
+
+def robust(squared: Tensor) -> Tensor:
+    """Squared differences that end at the square of :data:`DISAGREEMENT` (Geman, McClure)."""
+    return squared / (1 + squared / DISAGREEMENT**2)
 
 
 def mean_error(residual: Tensor, seen: Tensor) -> Tensor:
