@@ -251,7 +251,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.has_ended = False
-        self._asking = threading.Lock()  # two threads that ask at once may be told that it lives
+        self._asking = threading.Lock()  # of two threads that ask at once, one is told nothing
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self._child = context.Process(target=_work, args=(other,), daemon=True)
@@ -288,13 +288,14 @@ class Worker:
         except (EOFError, OSError):
             with self._asking:
                 self._child.join()
-            self.has_ended = True
+                self.has_ended = True
             return _crash(self._child.exitcode)
 
     def kill(self) -> None:
-        """End the child, whatever it is doing."""
+        """End the child, whatever it is doing; it is gone when this returns."""
         self._child.kill()
-        self._child.join()
+        with self._asking:
+            self._child.join()
 
 
 def run(request: Reconstruct, show: Callable[[Progress], None]) -> Result | Ending:

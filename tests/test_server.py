@@ -43,6 +43,7 @@ from backend.protocol import (
     Shutdown,
     Stopped,
 )
+from backend.worker import Worker
 from tests.shapes import ball, cameras_around, views_of
 
 ROOT = Path(__file__).parents[1]
@@ -479,6 +480,29 @@ def test_cancel_of_work_that_does_not_listen(
     assert files_in(folder) == []
     assert not is_alive(worker)
     assert isinstance(service.answer(job("after")), Result)
+
+
+@POSIX
+def test_a_worker_is_gone_when_its_killing_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even when the thread that listens to it learns of its death first, as half of the time."""
+    buried = threading.Event()
+    wait_for = os.waitpid
+
+    def slow(process: int, options: int) -> tuple[int, int]:
+        found = wait_for(process, options)
+        buried.set()
+        time.sleep(0.2)
+        return found
+
+    worker = Worker()
+    monkeypatch.setattr(os, "waitpid", slow)
+    listener = threading.Thread(target=worker.receive)
+    listener.start()
+    os.kill(worker.pid, signal.SIGKILL)
+    assert buried.wait(10)
+    worker.kill()
+    assert worker.has_ended
+    listener.join()
 
 
 def test_cancel_leaves_an_older_result(backend: Backend, job: Callable[..., Reconstruct]) -> None:
