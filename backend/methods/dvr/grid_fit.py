@@ -18,7 +18,7 @@ takes hours. Here every part has a form that is solved instead of trained:
   every point a step and a certainty. Where nothing changes with dx the certainty is none, and the
   bending energy alone decides: colour is trusted where views agree and texture exists;
 * a hollow that no silhouette shows begins as a lid many cells above the truth, where such steps end
-  in the nearest accident; the first looks at many views open it (:mod:`.hollows`).
+  in the nearest accident; many views open it first (:mod:`.hollows`).
 
 Some of the surface is held back: its colours steer nothing and only judge. The round they liked
 best is the result; a fit that does not carry over, or hardly, is given up for the fair hull.
@@ -26,17 +26,18 @@ best is the result; a fit that does not carry over, or hardly, is given up for t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import maximum_filter
 from torch import Tensor
 
 from ...geometry.fair_hull import Fairing, folded_target
 from ...geometry.silhouettes import folded
 from ...views import Views
-from .hollows import MANY_VIEWS, sweep, unproven
+from .hollows import FAR_DEPTHS, FAR_GAIN, FAR_STRIDE, MANY_VIEWS, judged, sweep
 from .surface import (
     Photographs,
     Surface,
@@ -58,6 +59,9 @@ MOST_CERTAIN = 50.0
 
 STEPS = 8
 """ADMM steps between two looks at the photographs."""
+
+FAR_SWEEPS, FAR_REST = 24, 8
+"""Looks on half the resolution that sweep for hollows, and those after them that do not."""
 
 LEAST_GAIN = 0.025
 """Share of the held-back points' error that must go, or the fair hull stays as it is."""
@@ -82,6 +86,7 @@ def fit(
     schedule: Schedule,
     device: torch.device,
     progress: Callable[[float, np.ndarray], None],
+    hollows: np.ndarray | None = None,
 ) -> np.ndarray:
     """Let photographs shape the fair hull.
 
@@ -91,6 +96,7 @@ def fit(
         schedule: Length and trust.
         device: Where colours are looked up; the bending energy is solved on the CPU.
         progress: Told the share of the work done and the current field; may raise to stop.
+        hollows: ``[R, R, R]`` bool, where the exact hull is known to be far.
 
     Returns:
         ``[R, R, R]`` the field in cells of the round that the held-back points liked best.
@@ -104,7 +110,8 @@ def fit(
     best_error = torch.inf
     for turn in range(schedule.rounds + 1):
         if turn == sweeps > 0:
-            fairing.restore(start, unproven(start, fairing.field, scales[0], views.mirrors))
+            _, unproven = judged(start, fairing.field, scales[0], views.mirrors)
+            fairing.restore(start, unproven)
         field = fairing.field
         surface = find_surface(field, judge.cameras, views.mirrors)
         error = disagreement(surface, judge)
@@ -115,17 +122,83 @@ def fit(
         if turn == schedule.rounds:
             break
         photographs = scales[min(turn * len(scales) // schedule.rounds, len(scales) - 1)]
-        motion, certainty, error = surface_motion(surface, photographs, fairing.resolution)
-        if turn < sweeps:
-            depth, belief = sweep(surface, photographs, fairing.resolution, views.mirrors)
-            motion = torch.where(belief > 0, depth, motion)
-            certainty = torch.maximum(certainty, belief)
-        steering = ~surface.judging
-        target = spread(surface, motion, schedule.trust * certainty * steering, field)
-        faith = folded(hull_faith(surface, error, fairing.resolution), views.mirrors, np.minimum)
-        fairing.advance(STEPS, folded_target(target, views.mirrors), faith)
+        swept = (
+            sweep(surface, photographs, fairing.resolution, views.mirrors)
+            if turn < sweeps
+            else None
+        )
+        _advance(fairing, surface, photographs, schedule.trust, views.mirrors, swept, hollows)
         progress((turn + 1) / schedule.rounds, field)
     return best
+
+
+def open_hollows(
+    fairing: Fairing,
+    views: Views,
+    trust: float,
+    device: torch.device,
+    progress: Callable[[float], None],
+) -> np.ndarray:
+    """Find hollows that no silhouette shows, on a coarse grid.
+
+    Args:
+        fairing: The solved fair hull on that grid; it goes on from there.
+        views: In the unit cube, many.
+        trust: Weight of the colours against the bending energy.
+        device: Where colours are looked up.
+        progress: Told the share of the work done; may raise to stop.
+
+    Returns:
+        ``[R, R, R]`` in cells, how much lower the field is in hollows that are proven; 0 elsewhere.
+    """
+    photographs = Photographs.shrunk(views, 4, device)
+    resolution, mirrors, start = fairing.resolution, views.mirrors, fairing.field
+    for turn in range(FAR_SWEEPS + FAR_REST):
+        field = fairing.field
+        surface = find_surface(field, photographs.cameras, mirrors)
+        swept = (
+            sweep(surface, photographs, resolution, mirrors, FAR_DEPTHS, FAR_STRIDE)
+            if turn < FAR_SWEEPS
+            else None
+        )
+        hollows = maximum_filter(start - field > 1, 5)
+        _advance(fairing, surface, photographs, trust, mirrors, swept, hollows)
+        progress((turn + 1) / (FAR_SWEEPS + FAR_REST))
+    proven, _ = judged(start, fairing.field, photographs, mirrors, FAR_GAIN)
+    return np.where(proven, np.maximum(start - fairing.field, 0), 0)
+
+
+def _advance(
+    fairing: Fairing,
+    surface: Surface,
+    photographs: Photographs,
+    trust: float,
+    mirrors: Sequence[str],
+    swept: tuple[Tensor, Tensor] | None,
+    hollows: np.ndarray | None,
+) -> None:
+    """Let the photographs pull at the surface for some steps.
+
+    Args:
+        fairing: Goes on.
+        surface: Of its field.
+        photographs: That pull.
+        trust: Their weight.
+        mirrors: Planes of symmetry.
+        swept: Depth and certainty of each point where a sweep found more than the nearest cells
+            tell.
+        hollows: ``[R, R, R]`` bool, where the exact hull does not pull.
+    """
+    motion, certainty, error = surface_motion(surface, photographs, fairing.resolution)
+    if swept:
+        depth, belief = swept
+        motion = torch.where(belief > 0, depth, motion)
+        certainty = torch.maximum(certainty, belief)
+    target = spread(surface, motion, trust * certainty * ~surface.judging, fairing.field)
+    faith = folded(hull_faith(surface, error, fairing.resolution), mirrors, np.minimum)
+    if hollows is not None:
+        faith = np.where(hollows, np.float32(0), faith)
+    fairing.advance(STEPS, folded_target(target, mirrors), faith)
 
 
 def disagreement(surface: Surface, photographs: Photographs) -> float:

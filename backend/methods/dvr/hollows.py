@@ -2,12 +2,13 @@
 
 A hollow begins as a lid many cells above the truth. Two things open it with many photographs:
 
-* :func:`sweep`, in the first looks of the fit: where photographs that contradict each other agree
-  much better at some depth, the surface goes down towards it (planes do that for R. Collins, "A
-  Space-Sweep Approach to True Multi-Image Matching", 1996);
-* :func:`unproven`, after them: a region that went down stays so only if the photographs agree
-  better there than before, each predicted from the others. What highlights, chance agreement of
-  fine patterns, and thin walls dented from the other side have done is undone.
+* :func:`sweep`: where photographs that contradict each other agree much better at some depth, the
+  surface goes down towards it (planes do that for R. Collins, "A Space-Sweep Approach to True
+  Multi-Image Matching", 1996). That happens twice: on half the resolution, where a sweep reaches
+  down to the bottom of a bowl and smoothness acts far, and in the first looks of the fit;
+* :func:`judged`, after each: a region that went down stays so only if the photographs agree better
+  there than before, each predicted from the others. What highlights, chance agreement of fine
+  patterns, and thin walls dented from the other side have done is undone.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ MANY_VIEWS = 12
 """So many photographs may open hollows; the two or three of few that see a point agree anyway."""
 
 DEPTHS = (1, 2, 3, 4, 6, 8)
-"""Cells below the surface at which a sweep looks."""
+"""Cells below the surface at which a sweep looks during the fit."""
+
+FAR_DEPTHS = (*DEPTHS, 12, 16, 24)
+"""The same on half the resolution, before the fit."""
 
 NO_CONTRADICTION = 0.007
 """Difference of colours below which photographs need no other depth."""
@@ -44,7 +48,10 @@ MUCH_BETTER = 0.7
 """Share of the disagreement at the surface below which that at a depth must be."""
 
 STRIDE = 2.0
-"""Most cells that a sweep lets the surface go down at once."""
+"""Most cells that a sweep lets the surface go down at once, during the fit."""
+
+FAR_STRIDE = 3.0
+"""The same on half the resolution."""
 
 SWEPT = 0.1
 """Certainty of a depth that a sweep found where photographs agree there entirely."""
@@ -52,9 +59,17 @@ SWEPT = 0.1
 BETTER = 0.95
 """Share of a swept region's error that may be left, or it goes back."""
 
+FAR_GAIN = 0.014**2
+"""What a region swept on half the resolution must take from the mean squared difference."""
+
 
 def sweep(
-    surface: Surface, photographs: Photographs, resolution: int, mirrors: Sequence[str] = ()
+    surface: Surface,
+    photographs: Photographs,
+    resolution: int,
+    mirrors: Sequence[str] = (),
+    depths: Sequence[int] = DEPTHS,
+    stride: float = STRIDE,
 ) -> tuple[Tensor, Tensor]:
     """Where below the surface the photographs agree much better than on it.
 
@@ -63,14 +78,13 @@ def sweep(
     would hollow out the other.
 
     Returns:
-        ``[P]`` depth in cells, at most :data:`STRIDE`, and ``[P]`` certainty, 0 where none is
-        better.
+        ``[P]`` depth in cells, at most ``stride``, and ``[P]`` certainty, 0 where none is better.
     """
     looked = [
         torch.stack(
             disagreements_at(surface, photographs, -depth / resolution, ~surface.judging), 1
         )
-        for depth in (0, *DEPTHS)
+        for depth in (0, *depths)
     ]
     sums = surface.smoothed(torch.cat(looked, dim=1), 6)
     sums = surface.summed_over_mirrors(sums, mirrors)
@@ -79,14 +93,18 @@ def sweep(
     errors = torch.where(enough, error / seen.clamp(min=1e-6), torch.inf)
     here, (least, which) = errors[:, 0], errors[:, 1:].min(dim=1)
     better = here.isfinite() & (here > NO_CONTRADICTION**2) & (least < MUCH_BETTER * here)
-    depth = torch.tensor(DEPTHS, dtype=here.dtype, device=here.device)[which].clamp(max=STRIDE)
+    depth = torch.tensor(depths, dtype=here.dtype, device=here.device)[which].clamp(max=stride)
     return depth, torch.where(better, SWEPT * (1 - least / here), 0.0)
 
 
-def unproven(
-    before: np.ndarray, after: np.ndarray, photographs: Photographs, mirrors: Sequence[str] = ()
-) -> np.ndarray:
-    """Where the surface went down and the photographs agree no better for it.
+def judged(
+    before: np.ndarray,
+    after: np.ndarray,
+    photographs: Photographs,
+    mirrors: Sequence[str] = (),
+    least_gain: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the surface went down, and whether the photographs agree better for it.
 
     Each connected region of cells that left the object is judged as a whole, with its mirror
     images. Where the photographs agreed before, nothing can be better.
@@ -96,9 +114,11 @@ def unproven(
         after: ``[R, R, R]`` in cells.
         photographs: That judge.
         mirrors: Planes of symmetry.
+        least_gain: What must go of the mean squared difference, beside a share of it.
 
     Returns:
-        ``[R, R, R]`` bool, the cells of such regions and those around them.
+        Twice ``[R, R, R]`` bool, the cells of proven regions and those of unproven ones, and the
+        cells around them.
     """
     gone = (before > 0) & (after < 0) & (before - after > 1)
     regions, count = cast(tuple[np.ndarray, int], label(binary_dilation(gone)))
@@ -106,9 +126,13 @@ def unproven(
     error_before, error_after = (
         _errors_in_regions(field, regions, count, photographs, mirrors) for field in (before, after)
     )
-    is_unproven = (error_after > BETTER * error_before) | (error_before == 0)
-    is_unproven[0] = False  # the rest of the grid is no region
-    return maximum_filter(is_unproven[regions], 5)
+    is_proven = (error_after <= BETTER * error_before) & (error_before > 0)
+    is_proven &= error_before - error_after >= least_gain
+    is_region = np.arange(count + 1) > 0  # 0 is the rest of the grid
+    return (
+        maximum_filter((is_region & is_proven)[regions], 5),
+        maximum_filter((is_region & ~is_proven)[regions], 5),
+    )
 
 
 def _errors_in_regions(

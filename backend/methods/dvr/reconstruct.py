@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.ndimage import maximum_filter
 
 from ...geometry.fair_hull import Fairing, fair_hull, prolonged, refined
 from ...geometry.isosurface import extract
@@ -13,7 +14,8 @@ from ...geometry.symmetry import unfolded
 from ...views import Views
 from ..interface import Report
 from . import Params
-from .grid_fit import Schedule, fit
+from .grid_fit import Schedule, fit, open_hollows
+from .hollows import MANY_VIEWS
 from .network_fit import NetworkSettings, extract_mesh, fit_network
 
 START_RESOLUTION = 0.75
@@ -21,6 +23,9 @@ START_RESOLUTION = 0.75
 
 START_SHARE = 0.2
 """Of the whole work, until the fair hull is there."""
+
+HOLLOWS_SHARE = 0.15
+"""Of the whole work, for hollows on half the resolution, where there are views enough."""
 
 TRUST = 0.1
 """Weight of a certain colour beside the bending energy, at ``trust = 1``."""
@@ -65,16 +70,32 @@ class Dvr:
             progress=lambda done: report(START_SHARE * done, "smoothing the hull"),
             rounds=params.smoothing_rounds,
         )
-        fairing = Fairing(
-            silhouettes,
-            silhouettes.hull(params.resolution),
-            prolonged(start.field, params.resolution),
-            is_solution=True,
-        )
+        upper = silhouettes.hull(params.resolution)
+        field, hollows, share = prolonged(start.field, params.resolution), None, START_SHARE
+        if len(views.cameras) >= MANY_VIEWS:
+            depth = self._depth_of_hollows(silhouettes, start.field, views, report)
+            field, hollows = np.minimum(field - depth, upper), maximum_filter(depth > 2, 7)
+            share += HOLLOWS_SHARE
+        fairing = Fairing(silhouettes, upper, field, is_solution=True)
 
         def progress(done: float, field: np.ndarray) -> None:
-            report(START_SHARE + (1 - START_SHARE) * done, "comparing colors", extract(field))
+            report(share + (1 - share) * done, "comparing colors", extract(field))
 
         schedule = Schedule(params.rounds, TRUST * params.trust)
-        field = fit(fairing, views, schedule, self.device, progress)
+        field = fit(fairing, views, schedule, self.device, progress, hollows)
         return extract(refined(silhouettes, field))
+
+    def _depth_of_hollows(
+        self, silhouettes: Silhouettes, start: np.ndarray, views: Views, report: Report
+    ) -> np.ndarray:
+        """How much lower, in cells, the field is in hollows than a fair hull; found on half R."""
+        half = self.params.resolution // 2
+        upper = silhouettes.hull(half)
+        depth = open_hollows(
+            Fairing(silhouettes, upper, np.minimum(prolonged(start, half), upper), True),
+            views,
+            TRUST * self.params.trust,
+            self.device,
+            lambda done: report(START_SHARE + HOLLOWS_SHARE * done, "opening hollows"),
+        )
+        return prolonged(depth, self.params.resolution)
