@@ -122,11 +122,9 @@ def fit(
         if turn == schedule.rounds:
             break
         photographs = scales[min(turn * len(scales) // schedule.rounds, len(scales) - 1)]
-        swept = (
-            sweep(surface, photographs, fairing.resolution, views.mirrors)
-            if turn < sweeps
-            else None
-        )
+        swept = None
+        if turn < sweeps:
+            swept = sweep(surface, photographs, fairing.resolution, views.mirrors)
         _advance(fairing, surface, photographs, schedule.trust, views.mirrors, swept, hollows)
         progress((turn + 1) / schedule.rounds, field)
     return best
@@ -156,16 +154,15 @@ def open_hollows(
     for turn in range(FAR_SWEEPS + FAR_REST):
         field = fairing.field
         surface = find_surface(field, photographs.cameras, mirrors)
-        swept = (
-            sweep(surface, photographs, resolution, mirrors, FAR_DEPTHS, FAR_STRIDE)
-            if turn < FAR_SWEEPS
-            else None
-        )
+        swept = None
+        if turn < FAR_SWEEPS:
+            swept = sweep(surface, photographs, resolution, mirrors, FAR_DEPTHS, FAR_STRIDE)
         hollows = maximum_filter(start - field > 1, 5)
         _advance(fairing, surface, photographs, trust, mirrors, swept, hollows)
         progress((turn + 1) / (FAR_SWEEPS + FAR_REST))
-    proven, _ = judged(start, fairing.field, photographs, mirrors, FAR_GAIN)
-    return np.where(proven, np.maximum(start - fairing.field, 0), 0)
+    after = fairing.field
+    proven, _ = judged(start, after, photographs, mirrors, FAR_GAIN)
+    return np.where(proven, np.maximum(start - after, 0), 0)
 
 
 def _advance(

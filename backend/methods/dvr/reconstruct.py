@@ -74,7 +74,8 @@ class Dvr:
         field, hollows, share = prolonged(start.field, params.resolution), None, START_SHARE
         if len(views.cameras) >= MANY_VIEWS:
             depth = self._depth_of_hollows(silhouettes, start.field, views, report)
-            field, hollows = np.minimum(field - depth, upper), maximum_filter(depth > 2, 7)
+            field = np.minimum(field - depth, upper)
+            hollows = maximum_filter(depth > 2, 7)  # lower by a coarse cell, and what is around
             share += HOLLOWS_SHARE
         fairing = Fairing(silhouettes, upper, field, is_solution=True)
 
