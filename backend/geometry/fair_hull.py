@@ -25,13 +25,15 @@ The obstacle problem is solved by the alternating direction method of multiplier
 "Distributed Optimization and Statistical Learning via ADMM", 2011, section 5): the energy's step
 is diagonal in the cosine basis, the bounds' step is a clamp. Huber's line is the square of what is
 left when the excess over the limit is taken away (D. Geman, C. Yang, 1995), so that it only adds to
-the right-hand side. Coarse grids start fine ones.
+the right-hand side. Coarse grids start fine ones, and on each grid long waves come first, which is
+faster and lands a little better: short ones take on what the contacts ask while they still move.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -55,6 +57,12 @@ _PENALTY = 1e-3
 _RELAXATION = 1.6
 ROUNDS = 8
 """How often, on the finest grid, the contacts are chosen; 30 made some surfaces worse."""
+
+_SHARP_ROUNDS = 4
+"""The last of them, in which short waves take part; with 2, wings and chair legs suffer."""
+
+_FAINT = 1e-3
+"""Waves of which the energy's step leaves less are short: below six cells."""
 _GRAZING = -0.75
 """Where the hull is above this, in cells, a ray on a contour may touch the surface."""
 
@@ -84,11 +92,19 @@ _EDGE_VIEWS = 3
 
 @dataclass(frozen=True)
 class Level:
-    """One grid of the coarse-to-fine solve: how often the contacts are chosen, and steps each."""
+    """One grid of the coarse-to-fine solve.
+
+    Attributes:
+        resolution: Cells along the cube.
+        rounds: How often the contacts are chosen.
+        steps: Of each round.
+        sharp: Rounds at the end in which short waves take part.
+    """
 
     resolution: int
     rounds: int
     steps: int
+    sharp: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,7 +150,7 @@ class Fairing:
         self._contacts = Contacts(silhouettes, upper)
         self._smooth = torch.tensor(start)
         self._dual = torch.zeros_like(self._smooth)
-        self._keep = _PENALTY / (_laplacian_eigenvalues(self.resolution) ** 3 + _PENALTY)
+        self._energy = _Energy(self.resolution)
         views = silhouettes.number_of_views
         self._closeness = np.float32(_CLOSENESS * (views / 48) ** 4)
         self._crease = _CREASE * (8 / views) * (96 / self.resolution) ** 2
@@ -146,7 +162,11 @@ class Fairing:
         return np.minimum(np.maximum(self._smooth.numpy(), self._bound.lower), self.upper)
 
     def advance(
-        self, steps: int, target: Target | None = None, faith: np.ndarray | None = None
+        self,
+        steps: int,
+        target: Target | None = None,
+        faith: np.ndarray | None = None,
+        long_waves_only: bool = False,
     ) -> None:
         """Take ADMM steps, then choose the contacts anew.
 
@@ -154,7 +174,9 @@ class Fairing:
             steps: How many.
             target: What else pulls.
             faith: ``[R, R, R]`` share of the pull to the exact hull, 0 where it is known to be far.
+            long_waves_only: Whether to leave out short ones, in less than half the time.
         """
+        smoothed = self._energy.smoothed_coarsely if long_waves_only else self._energy.smoothed
         lower, upper = torch.from_numpy(self._bound.lower), torch.from_numpy(self.upper)
         creases = torch.zeros_like(self._smooth)
         pulled = target is not None or self._closeness > 1e-3 * _PENALTY
@@ -174,7 +196,7 @@ class Fairing:
             proposed += self._smooth
             self._dual -= proposed
             torch.sub(creases, self._dual, out=proposed)
-            self._smooth = torch.from_numpy(_filtered(proposed.numpy(), self._keep))
+            self._smooth = smoothed(proposed)
             self._dual += self._smooth
         self._bound = self._contacts.bound(self._smooth.numpy())
 
@@ -223,7 +245,7 @@ def fair_hull(
             fairing = Fairing(silhouettes, silhouettes.hull(level.resolution), start)
         pull = target(level.resolution)
         for turn in range(level.rounds):
-            fairing.advance(level.steps, pull)
+            fairing.advance(level.steps, pull, long_waves_only=turn < level.rounds - level.sharp)
             done = (turn + 1) / level.rounds
             progress(float((work[index] + done * (work[index + 1] - work[index])) / work[-1]))
     return fairing
@@ -231,7 +253,7 @@ def fair_hull(
 
 def _levels(resolution: int, rounds: int) -> list[Level]:
     """Halve the grid down to about 24 cells."""
-    levels = [Level(resolution, rounds, 20)]
+    levels = [Level(resolution, rounds, 20, _SHARP_ROUNDS)]
     while levels[0].resolution > 36:
         levels.insert(0, Level((levels[0].resolution + 1) // 2, 10, 15))
     return levels
@@ -245,10 +267,37 @@ def prolonged(field: np.ndarray, resolution: int) -> np.ndarray:
     return finer.numpy() * (resolution / field.shape[0])
 
 
-def _laplacian_eigenvalues(resolution: int) -> np.ndarray:
-    """Of minus the seven-point Laplacian with mirrored ends, in the cosine basis, ``[R, R, R]``."""
-    along = (2 - 2 * np.cos(np.pi * np.arange(resolution) / resolution)).astype(np.float32)
-    return along[:, None, None] + along[None, :, None] + along[None, None, :]
+class _Energy:
+    """The energy's step: each cosine wave keeps ``penalty / (eigenvalue^3 + penalty)`` of itself.
+
+    The eigenvalue is that of minus the seven-point Laplacian with mirrored ends.
+    """
+
+    def __init__(self, resolution: int) -> None:
+        along = 2 - 2 * np.cos(np.pi * np.arange(resolution) / resolution)
+        eigenvalues = along[:, None, None] + along[None, :, None] + along[None, None, :]
+        self._kept = (_PENALTY / (eigenvalues**3 + _PENALTY)).astype(np.float32)
+        count = int(np.count_nonzero(self._kept[:, 0, 0] > _FAINT))
+        self._kept_long = torch.tensor(self._kept[:count, :count, :count])
+        waves = scipy.fft.dct(np.eye(resolution, dtype=np.float32), axis=0, norm="ortho")
+        self._waves = torch.tensor(waves[:count])
+        self._cells = self._waves.T.contiguous()
+
+    def smoothed(self, field: Tensor) -> Tensor:
+        """Of ``field`` ``[R, R, R]``, whose memory is used up."""
+        spectrum: Any = scipy.fft.dctn(field.numpy(), norm="ortho", workers=-1, overwrite_x=True)
+        spectrum *= self._kept
+        smooth = scipy.fft.idctn(spectrum, norm="ortho", workers=-1, overwrite_x=True)
+        return torch.from_numpy(np.asarray(smooth))
+
+    def smoothed_coarsely(self, field: Tensor) -> Tensor:
+        """The long waves of it; for so few, products with matrices are faster than transforms."""
+        size, count = self._cells.shape
+        spectrum = (self._waves @ field.view(size, -1)).view(count, size, size)
+        spectrum = self._waves @ spectrum @ self._cells
+        spectrum *= self._kept_long
+        smooth = self._cells @ (spectrum @ self._waves)
+        return (self._cells @ smooth.view(count, -1)).view(size, size, size)
 
 
 def _face_limits(edges: Tensor, limit: float) -> list[Tensor]:
@@ -285,13 +334,6 @@ def _divergence(parts: list[Tensor]) -> Tensor:
         total.narrow(axis, 0, part.shape[axis]).add_(part)
         total.narrow(axis, 1, part.shape[axis]).sub_(part)
     return total
-
-
-def _filtered(field: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Multiply the field's cosine coefficients; the field's memory is used up."""
-    spectrum = scipy.fft.dctn(field, norm="ortho", workers=-1, overwrite_x=True)
-    spectrum *= factors
-    return np.asarray(scipy.fft.idctn(spectrum, norm="ortho", workers=-1, overwrite_x=True))
 
 
 @dataclass(frozen=True)
