@@ -119,6 +119,12 @@ class Target:
     field: np.ndarray
     weight: np.ndarray
 
+    def joined(self, other: Target) -> Target:
+        """The pull of both together."""
+        weight = self.weight + other.weight
+        pull = self.weight * self.field + other.weight * other.field
+        return Target(pull / np.maximum(weight, np.float32(1e-12)), weight)
+
 
 def folded_target(target: Target, mirrors: Sequence[str]) -> Target:
     """The pull of a target and of all its mirror images together."""
@@ -150,7 +156,7 @@ class Fairing:
         self._contacts = Contacts(silhouettes, upper)
         self._smooth = torch.tensor(start)
         self._dual = torch.zeros_like(self._smooth)
-        self._energy = _Energy(self.resolution)
+        self._energy = Energy(self.resolution, _PENALTY)
         views = silhouettes.number_of_views
         self._closeness = np.float32(_CLOSENESS * (views / 48) ** 4)
         self._crease = _CREASE * (8 / views) * (96 / self.resolution) ** 2
@@ -267,16 +273,17 @@ def prolonged(field: np.ndarray, resolution: int) -> np.ndarray:
     return finer.numpy() * (resolution / field.shape[0])
 
 
-class _Energy:
-    """The energy's step: each cosine wave keeps ``penalty / (eigenvalue^3 + penalty)`` of itself.
+class Energy:
+    """The energy's step, which keeps ``penalty / (eigenvalue^3 + penalty)`` of each cosine wave.
 
-    The eigenvalue is that of minus the seven-point Laplacian with mirrored ends.
+    The eigenvalue is that of minus the seven-point Laplacian with mirrored ends: of ``field``, what
+    comes out is the ``f`` of least ``1/2 sum |grad(laplacian f)|^2 + penalty / 2 |f - field|^2``.
     """
 
-    def __init__(self, resolution: int) -> None:
+    def __init__(self, resolution: int, penalty: float) -> None:
         along = 2 - 2 * np.cos(np.pi * np.arange(resolution) / resolution)
         eigenvalues = along[:, None, None] + along[None, :, None] + along[None, None, :]
-        self._kept = (_PENALTY / (eigenvalues**3 + _PENALTY)).astype(np.float32)
+        self._kept = (penalty / (eigenvalues**3 + penalty)).astype(np.float32)
         count = int(np.count_nonzero(self._kept[:, 0, 0] > _FAINT))
         self._kept_long = torch.tensor(self._kept[:count, :count, :count])
         waves = scipy.fft.dct(np.eye(resolution, dtype=np.float32), axis=0, norm="ortho")

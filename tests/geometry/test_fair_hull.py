@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from backend.errors import Cancelled
-from backend.geometry.fair_hull import Contacts, Fairing, fair_hull
+from backend.geometry.fair_hull import Contacts, Energy, Fairing, Target, fair_hull
 from backend.geometry.isosurface import extract
 from backend.geometry.silhouettes import Silhouettes, sample_grid
 from backend.geometry.visual_hull import grid_points
@@ -101,6 +101,41 @@ def test_bending_is_free_on_edges_and_at_the_border_only(
     assert of_ball[inner].mean() < 0.01
     assert of_cube[inner].sum() > 0.5 * on_edge[inner].sum()
     assert (of_cube & on_edge)[inner].sum() > 0.95 * of_cube[inner].sum()
+
+
+def test_the_energy_step_solves_its_equation():
+    """Against a dense matrix: ``(penalty + (-laplacian)^3) f = penalty * field``."""
+    size, penalty = 8, 0.05
+    ends = np.diff(np.eye(size), axis=0)
+    along, one = ends.T @ ends, np.eye(size)  # minus the Laplacian with mirrored ends
+    laplacian = np.kron(np.kron(along, one), one)
+    laplacian += np.kron(np.kron(one, along), one) + np.kron(np.kron(one, one), along)
+    field = np.random.default_rng(0).normal(size=size**3)
+    matrix = penalty * np.eye(size**3) + np.linalg.matrix_power(laplacian, 3)
+    expected = np.linalg.solve(matrix, penalty * field).reshape(size, size, size)
+    given = torch.tensor(field.reshape(size, size, size), dtype=torch.float32)
+    np.testing.assert_allclose(Energy(size, penalty).smoothed(given), expected, atol=1e-6)
+
+
+def test_long_waves_alone_are_smoothed_alike_and_short_ones_left_out():
+    size = 40
+    energy = Energy(size, 1e-3)
+    x = (torch.arange(size) + 0.5) / size
+    long = torch.cos(3 * torch.pi * x)[:, None, None] * torch.cos(2 * torch.pi * x)[:, None]
+    long = long + torch.cos(5 * torch.pi * x)
+    short = torch.cos(0.8 * size * torch.pi * x)[:, None].expand(size, size, size)
+    coarse = energy.smoothed_coarsely(long + short)
+    np.testing.assert_allclose(coarse, energy.smoothed(long.clone()), atol=1e-5)
+    assert float(coarse.abs().max()) > 0.5
+
+
+def test_pulls_join_to_their_weighted_mean():
+    ones = np.ones((2, 2, 2), np.float32)
+    joined = Target(ones, 3 * ones).joined(Target(5 * ones, ones))
+    np.testing.assert_allclose(joined.field, 2.0)
+    np.testing.assert_allclose(joined.weight, 4.0)
+    nothing = Target(0 * ones, 0 * ones).joined(Target(5 * ones, 0 * ones))
+    assert np.isfinite(nothing.field).all()
 
 
 def test_same_bytes_twice(silhouettes: Silhouettes):

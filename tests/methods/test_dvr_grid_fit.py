@@ -13,7 +13,7 @@ from backend.geometry.fair_hull import fair_hull
 from backend.geometry.silhouettes import Silhouettes
 from backend.geometry.visual_hull import silhouette_distances
 from backend.methods.dvr.grid_fit import Schedule, disagreement, fit, surface_motion
-from backend.methods.dvr.surface import Photographs, find_surface, hull_faith, spread
+from backend.methods.dvr.surface import Photographs, find_surface, hull_faith, ignorance, spread
 from backend.views import Views
 from tests.painted_ball import (
     DENT_CENTRE,
@@ -120,7 +120,7 @@ def test_colours_find_a_dent_that_no_silhouette_shows(paint: Paint):
 
 
 def test_photographs_that_tell_nothing_leave_the_fair_hull(views: Views):
-    """Of a plain ball all surfaces look alike: no round is so much better as to be believed."""
+    """Of a plain ball all surfaces look alike: no rounds are so much better as to be believed."""
     random = np.random.default_rng(0)
     noise = random.normal(0.5, 0.02, views.images.shape).astype(np.float32)
     silhouettes = Silhouettes.of(views)
@@ -150,3 +150,19 @@ def test_the_hull_is_believed_where_the_photographs_agree(views: Views):
 
     assert mean_faith(0.0) > 0.9
     assert mean_faith(3.0) < 0.7 * mean_faith(0.0)
+
+
+def test_photographs_tell_nothing_about_even_colours(views: Views):
+    """One half of the ball is painted, the other one grey."""
+    field = ball_field(RADIUS)
+    surface = find_surface(field, Cameras.stack(views.cameras))
+    photographs = Photographs.shrunk(views, 2, torch.device("cpu"))
+    _, certainty, _ = surface_motion(surface, photographs, RESOLUTION)
+    certainty[surface.points[:, 0] < 0] = 0
+    unknown = ignorance(surface, certainty, 0.01, RESOLUTION)
+    assert unknown.shape == field.shape
+    assert unknown.min() >= 0
+    near, third = np.abs(field) < 0.5, RESOLUTION // 3
+    assert unknown[:third][near[:third]].mean() > 0.9
+    assert unknown[-third:][near[-third:]].mean() < 0.1
+    assert not unknown[np.abs(field) > 3].any()

@@ -251,9 +251,24 @@ def hull_faith(surface: Surface, error: Tensor, resolution: int) -> np.ndarray:
     """
     error = surface.smoothed(error[:, None], 4)[:, 0]
     faith = 1 / (1 + error / CONTRADICTION**2) ** 2
-    around, values = _on_cells(surface, torch.stack([torch.ones_like(faith), faith]), resolution)
-    whole = np.divide(values, around, where=around > 1e-6, out=np.ones_like(values))
-    return minimum_filter(whole.astype(np.float32), 5)
+    return minimum_filter(_mean_on_cells(surface, faith, resolution, elsewhere=1.0), 5)
+
+
+def ignorance(surface: Surface, certainty: Tensor, faint: float, resolution: int) -> np.ndarray:
+    """Where the photographs tell nothing about the surface, as on a side of even colour.
+
+    Args:
+        surface: The current one.
+        certainty: ``[P]`` of the points' motion.
+        faint: Certainty at which a quarter is left.
+        resolution: R of the grid.
+
+    Returns:
+        ``[R, R, R]`` in [0, 1] around the surface, 1 where there is no certainty for some cells
+        around; 0 away from it.
+    """
+    around = surface.smoothed(certainty[:, None], 12)[:, 0]
+    return _mean_on_cells(surface, (1 + around / faint) ** -2, resolution, elsewhere=0.0)
 
 
 def spread(surface: Surface, motion: Tensor, weight: Tensor, field: np.ndarray) -> Target:
@@ -267,6 +282,15 @@ def spread(surface: Surface, motion: Tensor, weight: Tensor, field: np.ndarray) 
     )
     wanted = field + changes / np.maximum(weights, 1e-9)
     return Target(wanted.astype(np.float32), weights.astype(np.float32))
+
+
+def _mean_on_cells(
+    surface: Surface, values: Tensor, resolution: int, elsewhere: float
+) -> np.ndarray:
+    """Mean ``[R, R, R]`` of the values ``[P]`` of the points around each cell."""
+    count, total = _on_cells(surface, torch.stack([torch.ones_like(values), values]), resolution)
+    mean = np.divide(total, count, where=count > 1e-6, out=np.full_like(total, elsewhere))
+    return mean.astype(np.float32)
 
 
 def _on_cells(surface: Surface, values: Tensor, resolution: int) -> np.ndarray:
