@@ -63,6 +63,7 @@ _SHARP_ROUNDS = 4
 
 _FAINT = 1e-3
 """Waves of which the energy's step leaves less are short: below six cells."""
+
 _GRAZING = -0.75
 """Where the hull is above this, in cells, a ray on a contour may touch the surface."""
 
@@ -119,18 +120,21 @@ class Target:
     field: np.ndarray
     weight: np.ndarray
 
+    @classmethod
+    def of_sums(cls, pull: np.ndarray, weight: np.ndarray) -> Target:
+        """Several pulls as one, from the sums of ``weight * field`` and of ``weight``."""
+        return cls(pull / np.maximum(weight, np.float32(1e-12)), weight)
+
     def joined(self, other: Target) -> Target:
         """The pull of both together."""
-        weight = self.weight + other.weight
         pull = self.weight * self.field + other.weight * other.field
-        return Target(pull / np.maximum(weight, np.float32(1e-12)), weight)
+        return Target.of_sums(pull, self.weight + other.weight)
 
 
 def folded_target(target: Target, mirrors: Sequence[str]) -> Target:
     """The pull of a target and of all its mirror images together."""
     pull = folded(target.weight * target.field, mirrors, np.add)
-    weight = folded(target.weight, mirrors, np.add)
-    return Target(pull / np.maximum(weight, np.float32(1e-12)), weight)
+    return Target.of_sums(pull, folded(target.weight, mirrors, np.add))
 
 
 class Fairing:

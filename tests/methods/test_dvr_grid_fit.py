@@ -153,7 +153,7 @@ def test_the_hull_is_believed_where_the_photographs_agree(views: Views):
 
 
 def test_photographs_tell_nothing_about_even_colours(views: Views):
-    """One half of the ball is painted, the other one grey."""
+    """As if one half of the ball were grey."""
     field = ball_field(RADIUS)
     surface = find_surface(field, Cameras.stack(views.cameras))
     photographs = Photographs.shrunk(views, 2, torch.device("cpu"))

@@ -192,7 +192,7 @@ class _Pull:
     Attributes:
         trust: Their weight.
         mirrors: Planes of symmetry.
-        held: ``[R, R, R]`` in cells, where the field stays where the photographs tell nothing.
+        held: ``[R, R, R]`` in cells, what the field stays at where the photographs tell nothing.
     """
 
     trust: float
