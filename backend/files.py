@@ -65,5 +65,6 @@ def png(pixels: np.ndarray) -> bytes:
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
+    # Half the time of Pillow's own 6, and a twentieth larger.
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=4)
     return stream.getvalue()

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from .errors import InputError
 from .segmentation import automatic_mask, component_sizes
+from .threads import in_threads
 from .views import Camera, Similarity, View, Views
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
@@ -319,7 +321,7 @@ def working_views(views: Sequence[View], to_world: Similarity, size: int) -> Vie
         InputError: A mask is empty.
     """
     squares = [_square_around(view) for view in views]
-    cut = [_cut_out(view, square, size) for view, square in zip(views, squares, strict=True)]
+    cut = in_threads(partial(_cut_out, size=size), views, squares)
     cameras = tuple(
         view.camera.in_unit_cube(to_world).resampled(left, top, size / side, (size, size))
         for view, (left, top, side) in zip(views, squares, strict=True)

@@ -29,13 +29,20 @@ from .inputs import Inputs, read_inputs
 from .job_files import overlay_path
 from .mesh_files import check_suffix, mesh_contents
 from .methods import METHODS
-from .methods.interface import MethodSpec, Reconstructor, Report, SingleImageReconstructor
+from .methods.interface import (
+    MakePreview,
+    MethodSpec,
+    Reconstructor,
+    Report,
+    SingleImageReconstructor,
+)
 from .overlays import overlay
 from .placement import photographed
 from .preview import preview_png
 from .protocol import Reconstruct, Result
 from .rendering.mesh_rasterizer import silhouette
 from .texture import bake_texture, vertex_colors
+from .threads import in_threads
 from .views import Similarity, View, Views
 
 TEXTURE_SIZE = {"draft": 512, "standard": 1024, "high": 2048}
@@ -54,7 +61,7 @@ class _Stages:
         """Time what happens inside; the yielded report runs from ``start`` to ``end``."""
         begin = time.perf_counter()
 
-        def report(fraction: float, message: str, preview: Mesh | None = None) -> None:
+        def report(fraction: float, message: str, preview: MakePreview | None = None) -> None:
             self.report(start + fraction * (end - start), message, preview)
 
         report(0.0, name)
@@ -203,10 +210,14 @@ def _placed(mesh: Mesh, to_world: Similarity) -> Mesh:
 def _in_world(report: Report, to_world: Similarity) -> Report:
     """The report that a method gets: its previews are in the unit cube."""
 
-    def placed(fraction: float, message: str, preview: Mesh | None = None) -> None:
-        report(fraction, message, None if preview is None else _placed(preview, to_world))
+    def report_in_world(fraction: float, message: str, preview: MakePreview | None = None) -> None:
+        def placed() -> Mesh | None:
+            mesh = preview() if preview else None
+            return None if mesh is None else _placed(mesh, to_world)
 
-    return placed
+        report(fraction, message, placed if preview else None)
+
+    return report_in_world
 
 
 def finished(mesh: Mesh, faces: int) -> Mesh:
@@ -223,13 +234,14 @@ def silhouette_agreement(mesh: Mesh, views: Views, device: str) -> dict[str, flo
     cameras = Cameras.stack(views.cameras, device)
     vertices = torch.as_tensor(mesh.vertices, device=device)
     faces = torch.as_tensor(mesh.faces.astype(np.int64), device=device)
-    agreement = {}
-    for index, name in enumerate(views.names):
+
+    def of_view(index: int) -> float:
         rendered = silhouette(vertices, faces, cameras, index, supersample=1).cpu().numpy() >= 0.5
         observed, known = views.masks[index] >= 0.5, views.known[index]
         union = ((rendered | observed) & known).sum()
-        agreement[name] = round(float((rendered & observed & known).sum() / max(union, 1)), 4)
-    return agreement
+        return round(float((rendered & observed & known).sum() / max(union, 1)), 4)
+
+    return dict(zip(views.names, in_threads(of_view, range(len(views.names))), strict=True))
 
 
 def _coloured(mesh: Mesh, views: Sequence[View], request: Reconstruct, device: str) -> Mesh:

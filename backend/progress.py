@@ -13,7 +13,7 @@ from .job_files import preview_path
 from .protocol import Preview, Progress, Reconstruct
 
 if TYPE_CHECKING:
-    from .geometry.mesh import Mesh
+    from .methods.interface import MakePreview
 
 PROGRESS_SECONDS = 0.1
 PREVIEW_SECONDS = 0.5
@@ -68,13 +68,14 @@ class Reporter:
         self._said, self._said_at = "", -math.inf
         self._shown, self._shown_at = 0, -math.inf
 
-    def __call__(self, fraction: float, message: str, preview: Mesh | None = None) -> None:
+    def __call__(self, fraction: float, message: str, preview: MakePreview | None = None) -> None:
         """Send what is due.
 
         Args:
             fraction: Share of the job that is done.
             message: The stage's name.
-            preview: A mesh in the world; shown only for a job that writes arrays, as the add-on's.
+            preview: Makes a mesh in the world; asked for one only where it is shown: in a job that
+                writes arrays, as the add-on's, and not too often.
 
         Raises:
             Cancelled: The user no longer wants the result.
@@ -89,11 +90,11 @@ class Reporter:
         if preview is not None and now - self._shown_at >= PREVIEW_SECONDS:
             self._show(preview)
 
-    def _show(self, mesh: Mesh) -> None:
+    def _show(self, preview: MakePreview) -> None:
         from .mesh_files import ARRAYS_SUFFIX, write_mesh
 
         output = Path(self._request.output)
-        if output.suffix.lower() != ARRAYS_SUFFIX:
+        if output.suffix.lower() != ARRAYS_SUFFIX or (mesh := preview()) is None:
             return
         self._shown += 1
         path = preview_path(output, self._shown)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -30,6 +31,7 @@ from .geometry.cameras import Cameras
 from .geometry.mesh import Mesh
 from .geometry.visual_hull import to_nearest_zero
 from .rendering.mesh_rasterizer import Fragments, depth_map, rasterize
+from .threads import in_threads
 from .views import Camera, View
 
 _SHARPNESS = 6
@@ -125,13 +127,12 @@ def bake_texture(
     covered = (atlas.face >= 0).view(-1)
     corners = surface.faces[atlas.face.view(-1)[covered]]  # [N, 3]
     weights = atlas.barycentric.view(-1, 3)[covered]
-    points = _Points(
-        _interpolate(surface.vertices, corners, weights),
-        functional.normalize(_interpolate(surface.normals, corners, weights), dim=1),
-        _texel_size(mesh, face_uvs, resolution),
-        torch.stack([_interpolate(view[:, None], corners, weights)[:, 0] for view in trust]),
-    )
-    start = _interpolate(torch.as_tensor(fallback).to(weights), corners, weights)
+    start = torch.as_tensor(fallback).to(weights)
+    of_vertices = torch.cat([surface.vertices, surface.normals, start, trust.T], dim=1)
+    of_texels = _interpolate(of_vertices, corners, weights)
+    positions, normals, start, trust = of_texels.split([3, 3, 3, len(views)], dim=1)
+    spacing = _texel_size(mesh, face_uvs, resolution)
+    points = _Points(positions, functional.normalize(normals, dim=1), spacing, trust.T)
     colors = _blend(surface, points, sights, start).cpu().numpy()
     texture = np.zeros((resolution, resolution, 3), dtype=np.float32)
     inside = covered.view(resolution, resolution).cpu().numpy()
@@ -156,27 +157,29 @@ def _surface(mesh: Mesh, device: torch.device | str) -> _Surface:
 
 def _interpolate(values: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
     """``values`` ``[V, C]`` at the places ``weights`` ``[N, 3]`` of the triangles ``corners``."""
-    return sum(
-        (values[corners[:, i]] * weights[:, i, None] for i in range(3)), start=0 * weights[:, :1]
-    )
+    result = values[corners[:, 0]] * weights[:, :1]
+    for corner in (1, 2):
+        result.addcmul_(values[corners[:, corner]], weights[:, corner, None])
+    return result
 
 
 # What a view sees -------------------------------------------------------------------------------
 
 
 def _sights(surface: _Surface, views: Sequence[View]) -> list[_Sight]:
-    sights = []
-    for view in views:
-        height, width = view.camera.image_size
-        zoom = min(1.0, _LARGEST_DEPTH_MAP / max(height, width))
-        size = max(1, round(height * zoom)), max(1, round(width * zoom))
-        camera = view.camera.resampled(0.0, 0.0, zoom, size)
-        nearest = depth_map(surface.vertices, surface.faces, _stack(camera, surface), 0)
-        around = -functional.max_pool2d(-nearest[None, None], 5, stride=1, padding=2)[0, 0]
-        inside = _distance_to_outline(view.mask, size, nearest.device)
-        calm = ((inside - 1.0) / (0.01 * max(size) + 1.0)).clamp(0.0, 1.0)
-        sights.append(_Sight(view, camera, nearest, around, calm * calm * (3.0 - 2.0 * calm)))
-    return sights
+    return in_threads(partial(_sight, surface), views)
+
+
+def _sight(surface: _Surface, view: View) -> _Sight:
+    height, width = view.camera.image_size
+    zoom = min(1.0, _LARGEST_DEPTH_MAP / max(height, width))
+    size = max(1, round(height * zoom)), max(1, round(width * zoom))
+    camera = view.camera.resampled(0.0, 0.0, zoom, size)
+    nearest = depth_map(surface.vertices, surface.faces, _stack(camera, surface), 0)
+    around = -functional.max_pool2d(-nearest[None, None], 5, stride=1, padding=2)[0, 0]
+    inside = _distance_to_outline(view.mask, size, nearest.device)
+    calm = ((inside - 1.0) / (0.01 * max(size) + 1.0)).clamp(0.0, 1.0)
+    return _Sight(view, camera, nearest, around, calm * calm * (3.0 - 2.0 * calm))
 
 
 def _look(surface: _Surface, points: _Points, sight: _Sight) -> tuple[Tensor, Tensor, Tensor]:

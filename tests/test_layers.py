@@ -139,7 +139,7 @@ def no_tricks(path: str, source: str) -> list[str]:
     return [name for name in names if is_within(name, tricks)]
 
 
-BELOW_GEOMETRY = ["backend.errors", "backend.views"]
+BELOW_GEOMETRY = ["backend.errors", "backend.threads", "backend.views"]
 RULES: dict[str, tuple[str, Rule]] = {
     "backend knows nothing above it": (
         "backend/**/*.py",

@@ -17,6 +17,7 @@ from backend.camera_files import PosedImage, write_transforms
 from backend.errors import Cancelled, InputError
 from backend.geometry.mesh import Mesh
 from backend.mesh_files import read_mesh
+from backend.methods.interface import MakePreview
 from backend.overlays import ONLY_MASK
 from backend.pipeline import reconstruct
 from backend.protocol import Reconstruct, Result
@@ -38,7 +39,7 @@ class Log:
         self.told: list[tuple[float, str]] = []
         self.cancel_at = cancel_at
 
-    def __call__(self, fraction: float, message: str, preview: Mesh | None = None) -> None:
+    def __call__(self, fraction: float, message: str, preview: MakePreview | None = None) -> None:
         self.told.append((fraction, message))
         if message == self.cancel_at:
             raise Cancelled
@@ -224,8 +225,9 @@ def test_previews_are_shown_in_the_world(tmp_path: Path):
     """The method's own are in the unit cube, these in the world, where named views are 2 long."""
     shown: list[Mesh] = []
 
-    def report(fraction: float, message: str, preview: Mesh | None = None) -> None:
-        shown.extend([preview] if preview is not None else [])
+    def report(fraction: float, message: str, preview: MakePreview | None = None) -> None:
+        mesh = preview() if preview else None
+        shown.extend([mesh] if mesh else [])
 
     words: dict[str, Any] = SMALL | {"params": {"resolution": 32, "fairness": 0.5}}
     reconstruct(Reconstruct(draw(tmp_path, ball(0.4)), str(tmp_path / "o.npz"), **words), report)

@@ -11,6 +11,7 @@ import pytest
 from backend.errors import Cancelled
 from backend.geometry.mesh import Mesh
 from backend.mesh_files import read_mesh
+from backend.methods.interface import MakePreview
 from backend.progress import PREVIEW_SECONDS, PROGRESS_SECONDS, Reporter, TimeLeft
 from backend.protocol import Preview, Progress, Reconstruct
 
@@ -42,7 +43,7 @@ def test_a_jump_of_the_fraction_moves_the_estimate_slowly() -> None:
     assert settled < 12
 
 
-def heard(output: Path, seconds: float = 0.0, preview: Mesh | None = None) -> list:
+def heard(output: Path, seconds: float = 0.0, preview: MakePreview | None = None) -> list:
     """What is sent of a stage that reports as fast as it can."""
     messages: list[Progress | Preview] = []
     reporter = Reporter(Reconstruct(("a",), str(output), job="j"), messages.append)
@@ -61,7 +62,7 @@ def test_progress_is_throttled_but_stages_are_not(tmp_path: Path) -> None:
 
 
 def test_previews_are_throttled_and_old_ones_go(tmp_path: Path) -> None:
-    messages = heard(tmp_path / "mesh.npz", 3 * PREVIEW_SECONDS, TRIANGLE)
+    messages = heard(tmp_path / "mesh.npz", 3 * PREVIEW_SECONDS, lambda: TRIANGLE)
     shown = [message for message in messages if isinstance(message, Preview)]
     assert 2 < len(shown) <= 4
     assert all(message.job == "j" for message in shown)
@@ -72,7 +73,7 @@ def test_previews_are_throttled_and_old_ones_go(tmp_path: Path) -> None:
 
 
 def test_only_arrays_have_previews(tmp_path: Path) -> None:
-    messages = heard(tmp_path / "mesh.glb", preview=TRIANGLE)
+    messages = heard(tmp_path / "mesh.glb", preview=lambda: pytest.fail("made for nobody"))
     assert [type(message) for message in messages] == [Progress]
     assert list(tmp_path.iterdir()) == []
 
@@ -81,5 +82,5 @@ def test_cancel_is_raised_before_anything_is_sent() -> None:
     messages: list[Progress | Preview] = []
     reporter = Reporter(Reconstruct(("a",), "b.npz"), messages.append, lambda: True)
     with pytest.raises(Cancelled):
-        reporter(0.1, "fitting", TRIANGLE)
+        reporter(0.1, "fitting", lambda: TRIANGLE)
     assert messages == []

@@ -43,6 +43,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .silhouettes import (
+    NearZero,
     RaySamples,
     Silhouettes,
     folded,
@@ -369,11 +370,12 @@ class Contacts:
         self.resolution = upper.shape[0]
         self._mirrors = silhouettes.mirrors
         self._views = silhouettes.number_of_views
-        self.rims, self._view_of_rim = self._cast(silhouettes, True, _GRAZING)
-        self.insides, _ = self._cast(silhouettes, False, 0.0)
+        near = NearZero(upper)
+        self.rims, self._view_of_rim = self._cast(silhouettes, near, True, _GRAZING)
+        self.insides, _ = self._cast(silhouettes, near, False, 0.0)
 
     def _cast(
-        self, silhouettes: Silhouettes, rim: bool, least: float
+        self, silhouettes: Silhouettes, near: NearZero, rim: bool, least: float
     ) -> tuple[RaySamples, np.ndarray]:
         """Samples at which the hull is above ``least``, and the view of each sample.
 
@@ -381,7 +383,7 @@ class Contacts:
         """
         parts, views = [], [np.zeros(0, np.int64)]
         for view, rays in view_rays(silhouettes, self.resolution, rim):
-            samples = RaySamples.near(*rays, self.upper)
+            samples = near.samples(*rays)
             hull = sample_grid(torch.as_tensor(self.upper), samples.points).numpy()
             allowed = hull > least
             allowed[samples.largest(hull)] = True
@@ -465,9 +467,9 @@ def refined(silhouettes: Silhouettes, field: np.ndarray) -> np.ndarray:
     inside = torch.minimum(torch.as_tensor(prolonged(field, fine)), hull)
     if silhouettes.mirrors:  # what is too thin is lost in many views' hull as well
         hull = hull_near_surface(replace(silhouettes, mirrors=()), fine)
-    cells = []
+    near, cells = NearZero(hull.numpy()), []
     for rays in outline_rays(silhouettes):
-        samples = RaySamples.near(*rays, hull.numpy())
+        samples = near.samples(*rays)
         values = sample_grid(inside, samples.points).numpy()
         deepest = samples.largest(values)
         empty = np.zeros(samples.count, bool)

@@ -54,10 +54,13 @@ def _distinct(field: np.ndarray) -> np.ndarray:
 
 
 def _step_at_zero(field: np.ndarray) -> float:
-    """Mean difference of neighbours between which the field changes its sign."""
-    steps, outside = [], field < 0
-    for axis in range(3):
-        values, sides = (np.moveaxis(part, axis, 0) for part in (field, outside))
-        crossed = sides[:-1] != sides[1:]
-        steps.append(np.abs(values[1:][crossed] - values[:-1][crossed]))
+    """Mean difference of neighbours between which the field changes its sign.
+
+    The field is outside all around, so that a row's last cell and the next one's first are as well.
+    """
+    values, outside = field.ravel(), field.ravel() < 0
+    steps = []
+    for stride in (field.shape[1] * field.shape[2], field.shape[2], 1):
+        crossed = np.flatnonzero(outside[:-stride] != outside[stride:])
+        steps.append(np.abs(values[crossed + stride] - values[crossed]))
     return float(np.concatenate(steps).mean(dtype=np.float64))

@@ -167,27 +167,6 @@ class RaySamples:
     count: int
 
     @classmethod
-    def near(cls, origins: Tensor, directions: Tensor, upper: np.ndarray) -> RaySamples:
-        """Samples where a field may come near zero.
-
-        Args:
-            origins: ``[N, 3]``.
-            directions: ``[N, 3]``.
-            upper: ``[R, R, R]`` in cells; where it is below -2 all around, nothing is.
-        """
-        steps = int(0.4375 * len(upper))  # of four samples each
-        blocks = _may_hold(torch.as_tensor(upper))
-        start, along, length = _in_cube(origins, directions)
-        middles = start[:, None] + ((torch.arange(steps) + 0.5) / steps * length[:, None])
-        points = origins[:, None] + middles[..., None] * along[:, None]
-        cell = ((points + 0.5) * (len(upper) / _BLOCK)).long().clamp_(0, len(blocks) - 1)
-        ray, step = blocks[cell[..., 0], cell[..., 1], cell[..., 2]].nonzero(as_tuple=True)
-        ray = ray.repeat_interleave(4)
-        share = (4 * step[:, None] + torch.arange(4) + 0.5).view(-1) / (4 * steps)
-        distance = start[ray] + share * length[ray]
-        return cls(origins[ray] + distance[:, None] * along[ray], ray.numpy(), len(origins))
-
-    @classmethod
     def joined(cls, parts: Sequence[RaySamples]) -> RaySamples:
         """The samples of all rays, one part's after the other's."""
         parts = [cls(torch.zeros((0, 3)), np.zeros(0, np.int64), 0), *parts]
@@ -214,12 +193,37 @@ class RaySamples:
 _BLOCK = 4
 
 
-def _may_hold(upper: Tensor) -> Tensor:
-    """Blocks of cells, bool, in or beside which a field under ``upper`` may come near zero."""
-    padding = -len(upper) % _BLOCK
-    whole = functional.pad(upper[None, None], (0, padding) * 3, value=-torch.inf)
-    most = functional.max_pool3d(whole, _BLOCK)
-    return functional.max_pool3d(most, 3, stride=1, padding=1)[0, 0] > -2.0
+class NearZero:
+    """Where a field that stays below another may come near zero, by blocks of cells."""
+
+    def __init__(self, upper: np.ndarray) -> None:
+        """Find the blocks.
+
+        Args:
+            upper: ``[R, R, R]`` in cells; where it is below -2 all around, nothing is.
+        """
+        self._resolution = len(upper)
+        padding = -len(upper) % _BLOCK
+        whole = functional.pad(
+            torch.as_tensor(upper)[None, None], (0, padding) * 3, value=-torch.inf
+        )
+        most = functional.max_pool3d(whole, _BLOCK)
+        self._blocks = functional.max_pool3d(most, 3, stride=1, padding=1)[0, 0] > -2.0
+
+    def samples(self, origins: Tensor, directions: Tensor) -> RaySamples:
+        """Those there on rays from ``origins`` ``[N, 3]`` along ``directions`` ``[N, 3]``."""
+        steps = int(0.4375 * self._resolution)  # of four samples each
+        start, along, length = _in_cube(origins, directions)
+        middles = start[:, None] + ((torch.arange(steps) + 0.5) / steps * length[:, None])
+        points = origins[:, None] + middles[..., None] * along[:, None]
+        cell = ((points + 0.5) * (self._resolution / _BLOCK)).long()
+        x, y, z = cell.clamp_(0, len(self._blocks) - 1).unbind(dim=-1)
+        ray, step = self._blocks[x, y, z].nonzero(as_tuple=True)
+        ray = ray.repeat_interleave(4)
+        share = (4 * step[:, None] + torch.arange(4) + 0.5).view(-1) / (4 * steps)
+        distance = start[ray] + share * length[ray]
+        points = origins[ray] + distance[:, None] * along[ray]
+        return RaySamples(points, ray.numpy(), len(origins))
 
 
 def _in_cube(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -303,9 +307,9 @@ def _met_pieces(silhouettes: Silhouettes, number: np.ndarray) -> tuple[np.ndarra
         number: ``[R, R, R]`` of the piece in each cell, 0 where there is none.
     """
     pairs, before, base = [np.zeros(0, np.int64)], 0, int(number.max()) + 1
-    solid = np.where(number > 0, np.float32(0), np.float32(-np.inf))
+    solid = NearZero(np.where(number > 0, np.float32(0), np.float32(-np.inf)))
     for rays in outline_rays(silhouettes):
-        samples = RaySamples.near(*rays, solid)
+        samples = solid.samples(*rays)
         cells = ((samples.points.numpy() + 0.5) * len(number)).astype(np.int64)
         met = number[tuple(cells.clip(0, len(number) - 1).T)]
         pairs.append(np.unique(((samples.ray + before) * base + met)[met > 0]))

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..views import Similarity, Views
 from .cameras import Cameras
 from .silhouettes import (
+    NearZero,
     RaySamples,
     Silhouettes,
     mirrored_grid,
@@ -123,9 +124,9 @@ class Contours:
         """Cast a ray through every cell or so of every contour."""
         self._silhouettes = silhouettes
         self._grid = torch.as_tensor(silhouettes.hull(COARSE)) / COARSE
-        parts, pixels = [], [torch.zeros(0)]
+        parts, pixels, hull = [], [torch.zeros(0)], NearZero(silhouettes.hull(COARSE))
         for view, rays in view_rays(silhouettes, RESOLUTION, True):
-            parts.append(RaySamples.near(*rays, silhouettes.hull(COARSE)))
+            parts.append(hull.samples(*rays))
             scale = RESOLUTION * pixels_per_cell(silhouettes.cameras, view, RESOLUTION)
             pixels.append(torch.full((parts[-1].count,), scale))
         samples, self._pixels = RaySamples.joined(parts), torch.cat(pixels)

@@ -5,9 +5,7 @@ A. Laurentini, "The Visual Hull Concept for Silhouette-Based Image Understanding
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..threads import in_threads
 from ..views import Camera, Similarity, View, Views
 from .cameras import Cameras
 
@@ -66,8 +65,7 @@ def silhouette_distances(views: Views, device: torch.device | str = "cpu") -> Te
     """:func:`mask_distance` of every view, ``[V, S, S]``."""
     if views.distances is not None:
         return torch.as_tensor(views.distances, device=device)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV and numpy let other threads work
-        fields = list(pool.map(mask_distance, views.masks, views.known))
+    fields = in_threads(mask_distance, views.masks, views.known)
     return torch.as_tensor(np.stack(fields), device=device)
 
 
@@ -124,7 +122,7 @@ def unit_cube(views: Sequence[View]) -> Similarity:
         InputError: A mask is empty, all views are parallel so that depth is unknown, they do not
             bound the object, or they contradict each other.
     """
-    coarse = [_coarse_silhouette(view) for view in views]
+    coarse = in_threads(_coarse_silhouette, views)
     offset, scale = _first_guess(views)
     points = grid_points(COARSE).reshape(-1, 3)
     for _ in range(8):

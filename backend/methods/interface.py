@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,16 +47,21 @@ def param(
     return field(default=default, metadata=metadata)
 
 
+MakePreview = Callable[[], "Mesh | None"]
+"""Makes a mesh to look at meanwhile, if there is anything to see yet."""
+
+
 class Report(Protocol):
     """Tells progress and asks whether to go on."""
 
-    def __call__(self, fraction: float, message: str, preview: Mesh | None = None) -> None:
+    def __call__(self, fraction: float, message: str, preview: MakePreview | None = None) -> None:
         """Report that ``fraction`` in [0, 1] of the method's work is done.
 
         Args:
             fraction: Share of the work that is done.
             message: The stage's name, as the progress bar shows it.
-            preview: A mesh in the unit cube to look at meanwhile.
+            preview: Makes a mesh in the unit cube to look at meanwhile. Called before this returns,
+                and only if somebody looks.
 
         Raises:
             Cancelled: The user no longer wants the result.

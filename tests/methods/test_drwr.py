@@ -25,6 +25,7 @@ from backend.methods.drwr.losses import (
 from backend.methods.drwr.model import project_visible
 from backend.methods.drwr.reconstruct import DrwrReconstructor, load
 from backend.methods.drwr.repulsion import exact_energy, grid_energy, pair_sums
+from backend.methods.interface import MakePreview
 from backend.views import Camera, Similarity, Views
 
 RADIUS = 0.3
@@ -424,7 +425,7 @@ def test_density_keeps_count_and_centre():
     assert centre == pytest.approx(points.mean(0).tolist(), abs=1e-4)
 
 
-def silent(fraction: float, message: str, preview: Mesh | None = None) -> None:
+def silent(fraction: float, message: str, preview: MakePreview | None = None) -> None:
     pass
 
 
@@ -475,7 +476,7 @@ def test_same_seed_gives_the_same_bytes(sphere):
 def test_cancel_ends_the_fit_between_steps():
     fractions: list[float] = []
 
-    def cancel(fraction: float, message: str, preview: Mesh | None = None) -> None:
+    def cancel(fraction: float, message: str, preview: MakePreview | None = None) -> None:
         fractions.append(fraction)
         if message == "fitting points" and len(fractions) > 3:
             raise Cancelled

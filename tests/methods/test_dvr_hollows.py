@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from backend.geometry.fair_hull import fair_hull
-from backend.geometry.mesh import Mesh
 from backend.geometry.silhouettes import Silhouettes
 from backend.geometry.visual_hull import grid_points
 from backend.methods.dvr import Params, grid_fit
@@ -17,6 +16,7 @@ from backend.methods.dvr.grid_fit import Schedule, fit, open_hollows
 from backend.methods.dvr.hollows import SWEPT, judged, sweep
 from backend.methods.dvr.reconstruct import load
 from backend.methods.dvr.surface import DISAGREEMENT, Photographs, Surface, find_surface
+from backend.methods.interface import MakePreview
 from backend.views import Views
 from tests.painted_ball import (
     DENT_CENTRE,
@@ -195,7 +195,7 @@ def test_few_photographs_open_no_hollows(count: int):
     fractions: list[float] = []
     messages: list[str] = []
 
-    def report(fraction: float, message: str, preview: Mesh | None = None) -> None:
+    def report(fraction: float, message: str, preview: MakePreview | None = None) -> None:
         fractions.append(fraction)
         messages.append(message)
 

@@ -128,7 +128,7 @@ def test_progress_previews_and_cancelling():
     seen = []
 
     def cancelling(fraction, message, preview=None):
-        seen.append((fraction, message, preview))
+        seen.append((fraction, message, preview and preview()))
         if len(seen) == 15:
             raise Cancelled
 

@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 from backend.errors import Cancelled
 from backend.geometry.mesh import Mesh
 from backend.methods import METHODS
-from backend.methods.interface import QUALITIES, MethodSpec
+from backend.methods.interface import QUALITIES, MakePreview, MethodSpec
 from backend.views import Views
 from tests.shapes import ball, box, camera, cameras_around, in_unit_cube, views_of
 from tests.trained_parts import BALLS
@@ -63,10 +63,11 @@ class Log:
         self.previews: list[Mesh] = []
         self.cancel_at = cancel_at
 
-    def __call__(self, fraction: float, message: str, preview: Mesh | None = None) -> None:
+    def __call__(self, fraction: float, message: str, preview: MakePreview | None = None) -> None:
         self.fractions.append(fraction)
         self.messages.append(message)
-        self.previews += [preview] if preview else []
+        mesh = preview() if preview else None
+        self.previews += [mesh] if mesh else []
         if len(self.fractions) == self.cancel_at:
             raise Cancelled
 

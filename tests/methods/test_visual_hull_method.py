@@ -10,6 +10,7 @@ from backend.errors import ReconstructionError
 from backend.geometry.mesh import Mesh
 from backend.geometry.silhouettes import Silhouettes
 from backend.geometry.visual_hull import signed_hull
+from backend.methods.interface import MakePreview
 from backend.methods.visual_hull import SPEC, Params
 from backend.methods.visual_hull.reconstruct import load
 from backend.views import Views
@@ -18,7 +19,7 @@ from tests.shapes import Hit, agreement, ball, box, camera, cameras_around, in_u
 RADIUS = 0.35
 
 
-def silent(fraction: float, message: str, preview: Mesh | None = None) -> None:
+def silent(fraction: float, message: str, preview: MakePreview | None = None) -> None:
     pass
 
 
@@ -132,7 +133,7 @@ def test_nothing_in_common_is_an_error():
 def test_progress_names_its_stages():
     told: list[tuple[float, str]] = []
 
-    def report(fraction: float, message: str, preview: Mesh | None = None) -> None:
+    def report(fraction: float, message: str, preview: MakePreview | None = None) -> None:
         told.append((fraction, message))
 
     params = SPEC.make_params("draft", {"resolution": 24})

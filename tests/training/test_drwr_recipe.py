@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from backend import dataset_files as files
 from backend.errors import InputError
 from backend.geometry.cameras import Cameras
-from backend.geometry.mesh import Mesh
 from backend.images import working_views
 from backend.methods.drwr import SINGLE_IMAGE
 from backend.methods.drwr.losses import default_terms, drwr_loss, silhouette_targets
 from backend.methods.drwr.model import project_visible
 from backend.methods.drwr.network import DrwrNetwork, from_settings, quaternion_to_matrix
 from backend.methods.drwr.projection import projection_losses
+from backend.methods.interface import MakePreview
 from backend.views import Camera, Similarity, View
 from tests.dataset_parts import SETTINGS, box, render, together
 from training.datasets import RenderedDataset
@@ -105,7 +105,7 @@ def quiet(done: int, total: int) -> None:
     pass
 
 
-def silent(fraction: float, message: str, preview: Mesh | None = None) -> None:
+def silent(fraction: float, message: str, preview: MakePreview | None = None) -> None:
     pass
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -216,7 +217,7 @@ def fit_network(
     )
     preview_every = max(1, settings.steps // 10)
     for step in range(settings.steps):
-        preview = _preview(network) if step and step % preview_every == 0 else None
+        preview = partial(_preview, network) if step and step % preview_every == 0 else None
         report(step / settings.steps, "Fitting the network", preview)
         optimiser.zero_grad()
         objective(step).backward()

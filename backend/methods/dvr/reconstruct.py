@@ -63,7 +63,7 @@ class Dvr:
         params = self.params
         report(0.0, "carving the hull")
         silhouettes = Silhouettes.of(views, self.device)
-        report(0.02, "smoothing the hull", extract(silhouettes.hull(params.resolution)))
+        report(0.02, "smoothing the hull", lambda: extract(silhouettes.hull(params.resolution)))
         start = fair_hull(
             silhouettes,
             round(START_RESOLUTION * params.resolution),
@@ -80,7 +80,7 @@ class Dvr:
         fairing = Fairing(silhouettes, upper, field, is_solution=True)
 
         def progress(done: float, field: np.ndarray) -> None:
-            report(share + (1 - share) * done, "comparing colors", extract(field))
+            report(share + (1 - share) * done, "comparing colors", lambda: extract(field))
 
         schedule = Schedule(params.rounds, TRUST * params.trust)
         field = fit(fairing, views, schedule, self.device, progress, hollows)
