@@ -12,7 +12,7 @@ from backend.geometry.cameras import Cameras
 from backend.geometry.fair_hull import fair_hull
 from backend.geometry.silhouettes import Silhouettes
 from backend.geometry.visual_hull import silhouette_distances
-from backend.methods.dvr.grid_fit import Schedule, disagreement, fit, surface_motion
+from backend.methods.dvr.grid_fit import Evidence, Schedule, fit, surface_motion
 from backend.methods.dvr.surface import Photographs, find_surface, hull_faith, ignorance, spread
 from backend.views import Views
 from tests.painted_ball import (
@@ -50,9 +50,21 @@ def test_the_truth_disagrees_least(views: Views):
 
     def error(offset: float) -> float:
         field = ball_field(RADIUS + offset / RESOLUTION)
-        return disagreement(find_surface(field, photographs.cameras), photographs)
+        return Evidence.of(find_surface(field, photographs.cameras), photographs).error()
 
     assert error(0.0) < 0.3 * min(error(-1.0), error(1.0))
+
+
+def test_surfaces_are_compared_only_where_they_differ():
+    """Five cells farther counts as one; two cells see twice what one does."""
+    other = np.zeros((4, 4, 4), np.float32)
+    other[2:] = [[[5.0]], [[-0.5]]]
+    cells = torch.tensor([[0, 1, 2], [2, 1, 2], [3, 1, 2]])
+    points = (cells + 0.5) / 4 - 0.5
+    evidence = Evidence(points, torch.tensor([9.0, 2.0, 8.0]), torch.tensor([1.0, 1.0, 2.0]))
+    assert evidence.error() == pytest.approx(19 / 4)
+    assert evidence.error(other) == pytest.approx((2 + 0.5 * 8) / (1 + 0.5 * 2))
+    assert evidence.error(np.zeros_like(other)) == 0
 
 
 def test_hidden_and_grazing_points_are_not_seen(views: Views):

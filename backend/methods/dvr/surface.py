@@ -19,6 +19,7 @@ from ...geometry.isosurface import extract
 from ...geometry.mesh import Mesh
 from ...geometry.silhouettes import sample_grid, with_mirror_images
 from ...rendering.mesh_rasterizer import depth_map
+from ...threads import in_threads
 from ...views import Views
 
 DISAGREEMENT = 0.04
@@ -149,15 +150,16 @@ def visibility(mesh: Mesh, outward: Tensor, cameras: Cameras) -> Tensor:
     faces = torch.as_tensor(mesh.faces.astype(np.int64), device=device)
     pixels, depth = cameras.project(vertices)
     size = torch.tensor(cameras.image_size[::-1], device=device)
-    weights = []
-    for view in range(len(cameras)):
+
+    def of_view(view: int) -> Tensor:
         nearest = depth_map(vertices, faces, cameras, view).clamp(max=1e6)
         at = pixels[view].floor().long().clamp(min=0).minimum(size - 1)
         in_front = depth[view] <= nearest[at[:, 1], at[:, 0]] + 0.015
         _, away = cameras.rays(torch.full((len(vertices),), view, device=device), pixels[view])
         cosine = -(outward * functional.normalize(away, dim=1)).sum(dim=1)
-        weights.append((in_front & (cosine > STEEPEST)) * (cosine - STEEPEST + 0.05))
-    return torch.stack(weights)
+        return (in_front & (cosine > STEEPEST)) * (cosine - STEEPEST + 0.05)
+
+    return torch.stack(in_threads(of_view, range(len(cameras))))
 
 
 def _neighbour_average(mesh: Mesh) -> scipy.sparse.csr_matrix:
