@@ -362,16 +362,18 @@ def _cut_out(
     height, width = view.mask.shape
     nearest = np.ix_(rows.clip(0, height - 1), columns.clip(0, width - 1))
     in_photograph = np.outer((rows >= 0) & (rows < height), (columns >= 0) & (columns < width))
-    image, mask = view.image[nearest], view.mask[nearest] * in_photograph
-    known = _is_known(rows, columns, view.mask)
-
-    plain, weighted, mask, known = (
-        _resized(part, size) for part in (image, image * mask[..., None], mask, known)
-    )
+    image, mask = view.image[nearest], (view.mask[nearest] * in_photograph)[..., None]
     # Background must not bleed into the object's edge: its colours count by coverage.
-    own = weighted / np.maximum(mask, 1e-6)[..., None]
-    image = np.where(mask[..., None] > 0.01, own, plain)
-    return image.clip(0, 1), mask.clip(0, 1), known > 0.999
+    weighted = np.concatenate([image * mask, mask], axis=2)
+    plain, mean, known = (
+        _resized(part, size) for part in (image, weighted, _is_known(rows, columns, view.mask))
+    )
+    image = np.where(mean[..., 3:] > 0.01, _own_colors(mean), plain)
+    if size > side:
+        # Linear interpolation blurs, and blurred colours mislead about depth.
+        sharp = cv2.resize(weighted, (size, size), interpolation=cv2.INTER_CUBIC)
+        image = np.where(sharp[..., 3:] > 0.5, _own_colors(sharp), image)
+    return image.clip(0, 1), mean[..., 3].clip(0, 1), known > 0.999
 
 
 def _is_known(rows: np.ndarray, columns: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -383,6 +385,11 @@ def _is_known(rows: np.ndarray, columns: np.ndarray, mask: np.ndarray) -> np.nda
         (columns >= width) & ("right" in touched)
     )
     return np.outer(~lost_rows, ~lost_columns).astype(np.float32)
+
+
+def _own_colors(weighted: np.ndarray) -> np.ndarray:
+    """``[H, W, 3]`` from colours times coverage, and coverage, ``[H, W, 4]``."""
+    return weighted[..., :3] / np.maximum(weighted[..., 3:], 1e-6)
 
 
 def _resized(part: np.ndarray, size: int) -> np.ndarray:

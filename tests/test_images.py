@@ -478,13 +478,29 @@ def test_disc_fills_the_square_but_for_the_margin():
     assert views.known.all()
 
 
-def test_background_does_not_bleed_into_the_objects_edge():
+@pytest.mark.parametrize("size", [32, 300])
+def test_background_does_not_bleed_into_the_objects_edge(size: int):
     coverage = disc((150.2, 100.9), 41.7, (240, 320)).round()
     view = View("a", picture_of(coverage).pixels, coverage, camera_at((240, 320)))
-    views = working_views([view], Similarity(), 32)
+    views = working_views([view], Similarity(), size)
     own = views.images[0][views.masks[0] > 0.02]
     np.testing.assert_allclose(own, np.broadcast_to([0.8, 0.2, 0.1], own.shape), atol=1e-4)
     np.testing.assert_allclose(views.images[0][0, 0], 1, atol=1e-6)
+
+
+def test_enlarged_waves_keep_their_height():
+    """Eight pixels long: linear interpolation takes 0.02 off their crests."""
+    columns = np.arange(160) + 0.5
+    row = (0.5 + 0.3 * np.sin(2 * np.pi * columns / 8)).astype(np.float32)
+    mask = np.zeros((160, 160), np.float32)
+    mask[30:130, 30:130] = 1
+    view = View("a", np.tile(row[None, :, None], (160, 1, 3)), mask, camera_at((160, 160)))
+    views = working_views([view], Similarity(), 432)  # four times 108 pixels from 26 on
+    at = 26 + (np.arange(432) + 0.5) / 4
+    expected = 0.5 + 0.3 * np.sin(2 * np.pi * at / 8)
+    inside = slice(40, 392)
+    error = np.abs(views.images[0, 216, inside, 0] - expected[inside])
+    assert error.max() < 0.013
 
 
 def test_beyond_a_touched_side_nothing_is_known():
