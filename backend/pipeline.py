@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -210,12 +211,12 @@ def _placed(mesh: Mesh, to_world: Similarity) -> Mesh:
 def _in_world(report: Report, to_world: Similarity) -> Report:
     """The report that a method gets: its previews are in the unit cube."""
 
-    def report_in_world(fraction: float, message: str, preview: MakePreview | None = None) -> None:
-        def placed() -> Mesh | None:
-            mesh = preview() if preview else None
-            return None if mesh is None else _placed(mesh, to_world)
+    def placed(preview: MakePreview) -> Mesh | None:
+        mesh = preview()
+        return None if mesh is None else _placed(mesh, to_world)
 
-        report(fraction, message, placed if preview else None)
+    def report_in_world(fraction: float, message: str, preview: MakePreview | None = None) -> None:
+        report(fraction, message, preview and partial(placed, preview))
 
     return report_in_world
 

@@ -127,12 +127,11 @@ def bake_texture(
     covered = (atlas.face >= 0).view(-1)
     corners = surface.faces[atlas.face.view(-1)[covered]]  # [N, 3]
     weights = atlas.barycentric.view(-1, 3)[covered]
-    start = torch.as_tensor(fallback).to(weights)
-    of_vertices = torch.cat([surface.vertices, surface.normals, start, trust.T], dim=1)
-    of_texels = _interpolate(of_vertices, corners, weights)
-    positions, normals, start, trust = of_texels.split([3, 3, 3, len(views)], dim=1)
+    parts = [surface.vertices, surface.normals, torch.as_tensor(fallback).to(weights), trust.T]
+    of_texels = _interpolate(torch.cat(parts, dim=1), corners, weights)
+    positions, normals, start, texel_trust = of_texels.split([p.shape[1] for p in parts], dim=1)
     spacing = _texel_size(mesh, face_uvs, resolution)
-    points = _Points(positions, functional.normalize(normals, dim=1), spacing, trust.T)
+    points = _Points(positions, functional.normalize(normals, dim=1), spacing, texel_trust.T)
     colors = _blend(surface, points, sights, start).cpu().numpy()
     texture = np.zeros((resolution, resolution, 3), dtype=np.float32)
     inside = covered.view(resolution, resolution).cpu().numpy()

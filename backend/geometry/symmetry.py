@@ -124,9 +124,10 @@ class Contours:
         """Cast a ray through every cell or so of every contour."""
         self._silhouettes = silhouettes
         self._grid = torch.as_tensor(silhouettes.hull(COARSE)) / COARSE
-        parts, pixels, hull = [], [torch.zeros(0)], NearZero(silhouettes.hull(COARSE))
+        near = NearZero(silhouettes.hull(COARSE))
+        parts, pixels = [], [torch.zeros(0)]
         for view, rays in view_rays(silhouettes, RESOLUTION, True):
-            parts.append(hull.samples(*rays))
+            parts.append(near.samples(*rays))
             scale = RESOLUTION * pixels_per_cell(silhouettes.cameras, view, RESOLUTION)
             pixels.append(torch.full((parts[-1].count,), scale))
         samples, self._pixels = RaySamples.joined(parts), torch.cat(pixels)

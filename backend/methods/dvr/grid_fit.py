@@ -117,7 +117,8 @@ def fit(
         hollows: ``[R, R, R]`` bool, where the exact hull is known to be far.
 
     Returns:
-        ``[R, R, R]`` the field in cells up to which the held-back points liked the rounds best.
+        ``[R, R, R]`` in cells, the field up to which the held-back points liked the rounds best,
+        or the fair hull's own if they hardly liked the fit better.
     """
     scales = [Photographs.shrunk(views, factor, device) for factor in (4, 2, 1)]
     judge = scales[1]

@@ -40,9 +40,9 @@ class VisualHull:
         if params.fairness == 0 and rounded is None:
             hull = hull_near_surface(silhouettes, 2 * params.resolution).numpy()
             return extract(without_stray_pieces(silhouettes, hull))
-        rough = field = rounded.field if rounded else silhouettes.hull(params.resolution)
+        field = rounded.field if rounded else silhouettes.hull(params.resolution)
         if params.fairness > 0:
-            report(0.1, "smoothing the hull", lambda: extract(rough))
+            report(0.1, "smoothing the hull", lambda: extract(field))
             fair = fair_hull(
                 silhouettes,
                 params.resolution,
