@@ -28,8 +28,12 @@ import argparse
 import csv
 import dataclasses
 import json
+import multiprocessing
+import os
 import resource
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -313,6 +317,16 @@ def table(results: dict[str, dict[str, dict[str, float]]], labels: list[str]) ->
     return summary
 
 
+def scored(args: argparse.Namespace, path: Path) -> tuple[dict[str, dict[str, float]], float]:
+    """The scores of every method asked for on one mesh, and this process's peak memory in GiB."""
+    mesh = normalised(read_scene_mesh(path))
+    truth = Truth.of(mesh)
+    photographs = photograph(mesh, perspective_cameras(args.views, args.size))
+    trials = [Trial.named(label) for label in args.methods]
+    rows = {t.label: run(t, photographs, truth, args.quality) for t in trials}
+    return rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(
@@ -324,27 +338,34 @@ def main() -> None:
     parser.add_argument("--split", default="test", help="split of index.csv")
     parser.add_argument("--quality", default="standard", choices=("draft", "standard", "high"))
     parser.add_argument("--size", type=int, default=512, help="pixels along each photograph")
+    parser.add_argument("--workers", type=int, default=1, help="meshes at once; 1 to time them")
     parser.add_argument("--methods", nargs="+", default=["exact_hull", "visual_hull", "dvr"])
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     args = parser.parse_args()
-    trials = [Trial.named(label) for label in args.methods]
-    results: dict[str, dict[str, dict[str, float]]] = {}
-    for path in chosen_meshes(args.meshes, args.split, args.count):
-        mesh = normalised(read_scene_mesh(path))
-        truth = Truth.of(mesh)
-        photographs = photograph(mesh, perspective_cameras(args.views, args.size))
-        name = str(path.relative_to(args.meshes))
-        results[name] = {t.label: run(t, photographs, truth, args.quality) for t in trials}
-        scores = "  ".join(
-            f"{label} {row['chamfer_l1']:.3f} ({row['silhouette_iou']:.3f}, {row['seconds']:.1f} s)"
-            for label, row in results[name].items()
-        )
-        print(f"{name:40} {scores}", flush=True)
-    if not results:
+    paths = chosen_meshes(args.meshes, args.split, args.count)
+    if not paths:
         parser.error(f"no meshes of split '{args.split}' in {args.meshes}")
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    peaks = []
+    # Spawned: a fork of a process in which torch has started its threads can hang.
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // args.workers)
+    with ProcessPoolExecutor(
+        args.workers, context, initializer=torch.set_num_threads, initargs=(threads,)
+    ) as pool:
+        for path, (rows, peak) in zip(paths, pool.map(partial(scored, args), paths), strict=True):
+            name = str(path.relative_to(args.meshes))
+            results[name] = rows
+            peaks.append(peak)
+            scores = "  ".join(
+                f"{label} {row['chamfer_l1']:.4f} "
+                f"({row['silhouette_iou']:.3f}, {row['seconds']:.1f} s)"
+                for label, row in rows.items()
+            )
+            print(f"{name:40} {scores}", flush=True)
     summary = table(results, args.methods)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"peak memory of the whole run {peak:.2f} GiB")
+    peak = max(peaks)
+    print(f"peak memory of a process {peak:.2f} GiB")
     if args.json:
         answer = {"views": args.views, "quality": args.quality, "meshes": results}
         print(json.dumps(answer | {"summary": summary, "peak_gib": peak}))

@@ -9,10 +9,19 @@ import pytest
 import torch
 
 from backend.geometry.cameras import Cameras
-from backend.geometry.fair_hull import fair_hull
+from backend.geometry.fair_hull import Fairing, fair_hull
 from backend.geometry.silhouettes import Silhouettes
-from backend.geometry.visual_hull import silhouette_distances
-from backend.methods.dvr.grid_fit import Evidence, Schedule, fit, surface_motion
+from backend.geometry.visual_hull import grid_points, silhouette_distances
+from backend.methods.dvr.grid_fit import (
+    GIVES_WAY,
+    HOLD,
+    Evidence,
+    Pull,
+    Schedule,
+    fit,
+    hold,
+    surface_motion,
+)
 from backend.methods.dvr.surface import Photographs, find_surface, hull_faith, ignorance, spread
 from backend.views import Views
 from tests.painted_ball import (
@@ -26,7 +35,7 @@ from tests.painted_ball import (
     painted_views,
     waves,
 )
-from tests.shapes import cameras_around
+from tests.shapes import box, cameras_around, in_unit_cube, views_of
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +187,39 @@ def test_photographs_tell_nothing_about_even_colours(views: Views):
     assert unknown[:third][near[:third]].mean() > 0.9
     assert unknown[-third:][near[-third:]].mean() < 0.1
     assert not unknown[np.abs(field) > 3].any()
+
+
+def test_the_fair_hull_lets_go_of_what_has_left_it():
+    held = np.zeros((2, 2, 2), np.float32)
+    field = np.full_like(held, GIVES_WAY)
+    field[0], field[1, 0] = 0, 10 * GIVES_WAY
+    target = hold(held, field, np.ones_like(held))
+    np.testing.assert_array_equal(target.field, held)
+    np.testing.assert_allclose(target.weight[0], HOLD)
+    np.testing.assert_allclose(target.weight[1, 1], HOLD / 4)
+    assert (target.weight[1, 0] < 1e-4 * HOLD).all()
+    assert not hold(held, field, np.zeros_like(held)).weight.any()
+
+
+def test_plain_sides_do_not_sag():
+    """The bending energy draws a grey box's flat sides inward, for as long as it is let."""
+    views = in_unit_cube(views_of(box([0.8, 0.7, 0.9]), cameras_around(8, 128)))
+    views = replace(views, images=np.full_like(views.images, 0.5))
+    photographs = Photographs.shrunk(views, 1, torch.device("cpu"))
+    silhouettes, resolution = Silhouettes.of(views), 32
+    solved = fair_hull(silhouettes, resolution).field
+    second_farthest = grid_points(resolution).abs().sort(dim=-1).values[..., 1].numpy()
+    sides = (np.abs(solved) < 1) & (second_farthest < 0.2)
+
+    def sagged(is_held: bool) -> float:
+        """By how many cells the middles of the sides move in ten looks."""
+        fairing = Fairing(silhouettes, silhouettes.hull(resolution), solved, is_solution=True)
+        start = fairing.field
+        pull = Pull(0.1, views.mirrors, start if is_held else None)
+        for _ in range(10):
+            surface = find_surface(fairing.field, photographs.cameras)
+            pull.advance(fairing, surface, photographs, None, None)
+        return float(np.abs(fairing.field - start)[sides].mean())
+
+    assert sagged(is_held=True) < 0.15
+    assert sagged(is_held=False) > 0.4

@@ -66,14 +66,18 @@ STEPS = 8
 FAR_SWEEPS, FAR_REST = 24, 8
 """Looks on half the resolution that sweep for hollows, and those after them that do not."""
 
-HOLD = 3e-4
+HOLD = 1e-2
 """Weight of the fair hull beside the bending energy where the photographs tell nothing.
 
 The fair hull is not solved to the end, for in the end flat sides of even colour sag between their
-edges: a refrigerator came out worse than its fair hull by a quarter. At 1e-3 others lost more.
+edges, by a tenth or two of a cell.
 """
 
-FAINT_CERTAINTY = 0.01
+GIVES_WAY = 0.2
+"""Cells from the fair hull at which a quarter of that weight is left (Geman and McClure's again):
+what goes farther does not sag, but follows neighbours that photographs have moved."""
+
+FAINT_CERTAINTY = 0.002
 """Of a point's neighbourhood: so much is as good as nothing."""
 
 LEAST_GAIN = 0.13
@@ -130,7 +134,7 @@ def fit(
     errors: list[float] = []
     where_they_differ: list[tuple[float, float]] = []
     judged_rounds = min(JUDGED_ROUNDS, schedule.rounds)
-    pull = _Pull(schedule.trust, views.mirrors, start)
+    pull = Pull(schedule.trust, views.mirrors, start)
     for turn in range(schedule.rounds + 1):
         if turn == sweeps > 0:
             _, unproven = judged(start, fairing.field, scales[0], views.mirrors)
@@ -177,7 +181,7 @@ def open_hollows(
     """
     photographs = Photographs.shrunk(views, 4, device)
     resolution, mirrors, start = fairing.resolution, views.mirrors, fairing.field
-    pull = _Pull(trust, mirrors)
+    pull = Pull(trust, mirrors)
     for turn in range(FAR_SWEEPS + FAR_REST):
         field = fairing.field
         surface = find_surface(field, photographs.cameras, mirrors)
@@ -193,7 +197,7 @@ def open_hollows(
 
 
 @dataclass(frozen=True)
-class _Pull:
+class Pull:
     """How photographs pull at the surface.
 
     Attributes:
@@ -224,21 +228,33 @@ class _Pull:
                 cells tell.
             hollows: ``[R, R, R]`` bool, where the exact hull does not pull.
         """
-        resolution = fairing.resolution
+        resolution, field = fairing.resolution, fairing.field
         motion, certainty, error = surface_motion(surface, photographs, resolution)
         if swept:
             depth, belief = swept
             motion = torch.where(belief > 0, depth, motion)
             certainty = torch.maximum(certainty, belief)
         weight = self.trust * certainty * ~surface.judging
-        target = spread(surface, motion, weight, fairing.field)
+        target = spread(surface, motion, weight, field)
         if self.held is not None:
-            hold = HOLD * ignorance(surface, certainty, FAINT_CERTAINTY, resolution)
-            target = target.joined(Target(self.held, hold))
+            unknown = ignorance(surface, certainty, FAINT_CERTAINTY, resolution)
+            target = target.joined(hold(self.held, field, unknown))
         faith = folded(hull_faith(surface, error, resolution), self.mirrors, np.minimum)
         if hollows is not None:
             faith = np.where(hollows, np.float32(0), faith)
         fairing.advance(STEPS, folded_target(target, self.mirrors), faith)
+
+
+def hold(held: np.ndarray, field: np.ndarray, unknown: np.ndarray) -> Target:
+    """The pull back to ``held`` where nothing is known, which ends where ``field`` has left it.
+
+    Args:
+        held: ``[R, R, R]`` in cells, what to stay at.
+        field: ``[R, R, R]`` in cells, the current one.
+        unknown: ``[R, R, R]`` in [0, 1] of :func:`ignorance`.
+    """
+    away = (field - held) / GIVES_WAY
+    return Target(held, HOLD * unknown / (1 + away**2) ** 2)
 
 
 @dataclass(frozen=True)
