@@ -20,6 +20,7 @@ from backend.methods.dvr.grid_fit import (
     Schedule,
     fit,
     hold,
+    is_clearly_better,
     surface_motion,
 )
 from backend.methods.dvr.surface import Photographs, find_surface, hull_faith, ignorance, spread
@@ -59,21 +60,66 @@ def test_the_truth_disagrees_least(views: Views):
 
     def error(offset: float) -> float:
         field = ball_field(RADIUS + offset / RESOLUTION)
-        return Evidence.of(find_surface(field, photographs.cameras), photographs).error()
+        surface = find_surface(field, photographs.cameras)
+        return Evidence.of(field, surface, photographs).error()
 
     assert error(0.0) < 0.3 * min(error(-1.0), error(1.0))
 
 
 def test_surfaces_are_compared_only_where_they_differ():
-    """Five cells farther counts as one; two cells see twice what one does."""
+    """Five cells farther counts as one."""
     other = np.zeros((4, 4, 4), np.float32)
     other[2:] = [[[5.0]], [[-0.5]]]
-    cells = torch.tensor([[0, 1, 2], [2, 1, 2], [3, 1, 2]])
+    cells = torch.tensor([[0, 1, 2], [2, 1, 2], [3, 1, 2], [1, 1, 2]])
     points = (cells + 0.5) / 4 - 0.5
-    evidence = Evidence(points, torch.tensor([9.0, 2.0, 8.0]), torch.tensor([1.0, 1.0, 2.0]))
-    assert evidence.error() == pytest.approx(19 / 4)
-    assert evidence.error(other) == pytest.approx((2 + 0.5 * 8) / (1 + 0.5 * 2))
-    assert evidence.error(np.zeros_like(other)) == 0
+    errors, seen = torch.tensor([9.0, 2, 8, 7]), torch.tensor([1.0, 1, 2, 1])
+    one = Evidence(np.zeros_like(other), points, errors, seen)
+    two = replace(one, field=other)
+    assert one.error() == pytest.approx(26 / 5)
+    np.testing.assert_allclose(one.distance(two), [0, 5, 0.5, 0])
+    parts = one.sums(two, [])
+    np.testing.assert_allclose(parts.sum(axis=1), [2 + 0.5 * 8, 1 + 0.5 * 2])
+    assert (parts[1] > 0).sum() == 2
+    assert not two.sums(one, []).any()
+
+
+def test_mirror_images_share_a_block():
+    points = torch.tensor([[-0.3, 0.1, 0.2], [0.3, 0.1, 0.2]])
+    one = Evidence(np.ones((4, 4, 4), np.float32), points, torch.ones(2), torch.ones(2))
+    assert sorted(one.sums(one, [])[1])[-3:] == [0, 1, 1]
+    assert sorted(one.sums(one, ["x"])[1])[-2:] == [0, 2]
+
+
+def evidence(distance: float, errors: np.ndarray) -> Evidence:
+    """Of points in all blocks, each that far from the other surface."""
+    points = grid_points(8).reshape(-1, 3)
+    field = np.full((8, 8, 8), distance, np.float32)
+    return Evidence(field, points, torch.as_tensor(errors), torch.ones(len(points)))
+
+
+@pytest.mark.parametrize(
+    ("distance", "gain", "in_one_block", "is_better"),
+    [
+        (0.5, 0.02, False, False),  # hardly a gain
+        (0.5, 0.1, False, True),
+        (0.5, 0.1, True, True),  # far moves need no more than that
+        (0.05, 0.1, False, True),
+        (0.05, 0.1, True, False),  # a slight one could be chance
+        (0.05, -0.1, False, False),
+    ],
+)
+def test_slight_motions_have_to_please_everywhere(
+    distance: float, gain: float, in_one_block: bool, is_better: bool
+):
+    noise = np.random.default_rng(0).uniform(0.9, 1.1, (2, 512))
+    before, after = noise.copy()
+    if in_one_block:
+        after[:] = before
+        before[7] += 512 * gain
+    else:
+        after *= 1 - gain
+    found = is_clearly_better(evidence(distance, after), evidence(distance, before), [])
+    assert found == is_better
 
 
 def test_hidden_and_grazing_points_are_not_seen(views: Views):

@@ -120,7 +120,7 @@ def find_surface(field: np.ndarray, cameras: Cameras, mirrors: Sequence[str] = (
     )
     slope = gradient.norm(dim=1)
     outward = -gradient / slope.clamp(min=1e-6)[:, None]
-    cells = _common_cells(((points + 0.5) * resolution).long(), resolution, mirrors)
+    cells = common_cells(((points + 0.5) * resolution).long(), resolution, mirrors)
     judging = (73 * cells[:, 0] + 19 * cells[:, 1] + 83 * cells[:, 2]) % HELD_BACK == 0
     return Surface(
         points.to(device),
@@ -132,7 +132,7 @@ def find_surface(field: np.ndarray, cameras: Cameras, mirrors: Sequence[str] = (
     )
 
 
-def _common_cells(cells: Tensor, resolution: int, mirrors: Sequence[str]) -> Tensor:
+def common_cells(cells: Tensor, resolution: int, mirrors: Sequence[str]) -> Tensor:
     """For cells ``[P, 3]``, the one of each and its mirror images that stands for all."""
     cells = cells.clone()
     for axis, mirror in enumerate("xy"):
