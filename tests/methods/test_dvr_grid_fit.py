@@ -103,9 +103,10 @@ def evidence(distance: float, errors: np.ndarray) -> Evidence:
         (0.5, 0.02, False, False),  # hardly a gain
         (0.5, 0.1, False, True),
         (0.5, 0.1, True, True),  # far moves need no more than that
-        (0.05, 0.1, False, True),
-        (0.05, 0.1, True, False),  # a slight one could be chance
-        (0.05, -0.1, False, False),
+        (0.1, 0.1, False, True),
+        (0.1, 0.1, True, False),  # a slight one could be chance
+        (0.1, -0.1, False, False),
+        (0.05, 0.5, False, False),  # or blur
     ],
 )
 def test_slight_motions_have_to_please_everywhere(

@@ -25,7 +25,7 @@ Some of the surface is held back: its colours steer nothing and only judge. The 
 best end in the result. A fit that does not carry over to them, or hardly, is given up for the fair
 hull; there they are asked only where the two surfaces differ, as the rest would drown it in chance.
 Blur where shades meet moves a surface by a tenth of a cell and pleases the points that are held
-back as well, so that a slight motion has to please them all over the surface.
+back as well, so that a slight motion has to please them all over the surface, or counts for none.
 """
 
 from __future__ import annotations
@@ -86,6 +86,11 @@ FAINT_CERTAINTY = 0.002
 LEAST_GAIN = 0.05
 """Share of the held-back points' error that must go where the surface has moved, or the fair hull
 stays as it is."""
+
+BLUR = 0.08
+"""Cells of mean motion that no gain can prove. Photographs pull at the true surface of flat-shaded
+development meshes by so much: where shades meet, a view mixes in the more of its neighbour the more
+it sees a side at a slant."""
 
 SLIGHT = 0.15
 """Cells of mean motion, below which a gain must also exceed chance."""
@@ -330,8 +335,9 @@ def is_clearly_better(after: Evidence, before: Evidence, mirrors: Sequence[str])
     without = np.maximum(total[..., None] - parts, 1e-12)
     gain, gains = (np.log(x[1, 0] / x[1, 1]) - np.log(x[0, 0] / x[0, 1]) for x in (total, without))
     deviation = np.sqrt((count - 1) * np.var(gains))
-    is_slight = float(after.distance(before).mean()) < SLIGHT
-    return bool(gain > -np.log(1 - LEAST_GAIN) and not (is_slight and gain < CHANCE * deviation))
+    moved = float(after.distance(before).mean())
+    is_chance = moved < SLIGHT and gain < CHANCE * deviation
+    return moved >= BLUR and gain > -np.log(1 - LEAST_GAIN) and not is_chance
 
 
 def surface_motion(
