@@ -330,14 +330,16 @@ def is_clearly_better(after: Evidence, before: Evidence, mirrors: Sequence[str])
     parts = parts[..., parts[:, 1].sum(axis=0) > 0]
     count = parts.shape[-1]
     total = parts.sum(axis=-1)
-    if count < 2 or not (total > 0).all():
+    if count < 2 or not total[:, 1].all():
         return False
-    without = np.maximum(total[..., None] - parts, 1e-12)
-    gain, gains = (np.log(x[1, 0] / x[1, 1]) - np.log(x[0, 0] / x[0, 1]) for x in (total, without))
+    gain, gains = (
+        np.log(x[1, 0] / x[1, 1]) - np.log(x[0, 0] / x[0, 1])
+        for x in (total.clip(1e-12), (total[..., None] - parts).clip(1e-12))
+    )
     deviation = np.sqrt((count - 1) * np.var(gains))
     moved = float(after.distance(before).mean())
     is_chance = moved < SLIGHT and gain < CHANCE * deviation
-    return moved >= BLUR and gain > -np.log(1 - LEAST_GAIN) and not is_chance
+    return bool(moved >= BLUR and gain > -np.log(1 - LEAST_GAIN) and not is_chance)
 
 
 def surface_motion(
